@@ -1,0 +1,34 @@
+// Package sallyport is a private container registry whose heart is secure
+// authentication. A sally port is an entry with two gates of which one is
+// always shut. Gate one: who are you? Gate two: what may you do?
+//
+// The code is laid out in rooms under internal/. Imports go down or sideways as
+// listed, never up; house_test.go reads this table and fails when it lies.
+// Changing it needs a record in docs/decisions.
+//
+//	oci           <-
+//	access        <- oci
+//	blob          <- oci
+//	registry      <- oci access blob
+//	account       <- access
+//	token         <- access
+//	gc            <- oci blob
+//	metadata      <- oci access registry account token gc
+//	distribution  <- oci access registry blob
+//	client        <- oci access
+//	admin         <- oci access registry account token gc client
+//	config        <-
+//	server        <- *
+//
+// What a room may use from outside:
+//
+//	database/sql                  : metadata
+//	modernc.org/sqlite            : metadata
+//	github.com/jackc/pgx          : metadata
+//	github.com/pressly/goose      : metadata
+//	github.com/go-jose/go-jose    : token
+//	golang.org/x/crypto           : account
+//	go.yaml.in/yaml               : access config
+//	net/http                      : distribution token admin client server
+//	os                            : blob metadata client config server
+package sallyport
