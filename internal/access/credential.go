@@ -1,0 +1,80 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// A Secret is a string that must not be shown. It redacts itself wherever it
+// is printed, logged or marshalled; Reveal is the only way to its value.
+// Secrets are not compared with ==.
+type Secret struct {
+	// value is a pointer because fmt calls no methods on a Secret in an
+	// unexported field: it then prints an address.
+	value *string
+}
+
+// NewSecret wraps s.
+func NewSecret(s string) Secret { return Secret{&s} }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsZero reports whether there is no secret.
+func (s Secret) IsZero() bool { return s.Reveal() == "" }
+
+func (Secret) String() string               { return redacted }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Format redacts under every verb: without it %d would print the fields.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// A Credential is a Password, an AccessKey, an IDToken or a RefreshToken.
+type Credential interface{ credential() }
+
+type (
+	// Password is a name and a password of a local account.
+	Password struct {
+		Name   string
+		Secret Secret
+	}
+	// AccessKey is the long-lived secret of an account, in the form of KeySecret.
+	AccessKey struct{ Secret Secret }
+	// RefreshToken is an opaque identity token of docker login, in the form of
+	// RefreshSecret.
+	RefreshToken struct{ Secret Secret }
+	// IDToken is a JWT from elsewhere.
+	IDToken struct{ Secret Secret }
+)
+
+func (Password) credential()     {}
+func (AccessKey) credential()    {}
+func (RefreshToken) credential() {}
+func (IDToken) credential()      {}
+
+// ErrBadCredential is the whole answer to a wrong, revoked, expired, disabled
+// or unknown credential, so that a caller cannot tell these apart.
+var ErrBadCredential = errors.New("bad credential")
+
+// ErrBusy says that the check could not be made now because too many wait for
+// it; the door answers 429 with Retry-After.
+var ErrBusy = errors.New("too many logins are being checked")
+
+// An Authenticator proves credentials of one kind.
+type Authenticator interface {
+	// Authenticate returns who presents c. A credential that proves nothing is
+	// ErrBadCredential and nothing more. ErrBusy asks to come again. Any other
+	// error means we could not decide. Safe for concurrent use.
+	Authenticate(ctx context.Context, c Credential) (Identity, error)
+}

@@ -1,0 +1,151 @@
+package access_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/oci"
+)
+
+func TestNarrowing(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		repos, actions []string
+		repo           oci.RepoName
+		want           string
+		admin          bool
+	}{
+		{"zero", nil, nil, "a/b", "pull,push,delete", true},
+		{"repositories", []string{"a/*", "c"}, nil, "a/b", "pull,push,delete", false},
+		{"other repository", []string{"a/*", "c"}, nil, "ab/c", "", false},
+		{"S-36 actions", nil, []string{"pull"}, "a/b", "pull", false},
+		{"S-36 both", []string{"a/**"}, []string{"pull", "push"}, "a/b", "pull,push", false},
+		{"S-36 both, elsewhere", []string{"a/**"}, []string{"pull", "push"}, "b", "", false},
+		{"admin", nil, []string{"admin"}, "a/b", "", true},
+		{"admin and pull", nil, []string{"pull", "admin"}, "a/b", "pull", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made, err := access.NewNarrowing(c.repos, c.actions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := json.Marshal(made)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var stored access.Narrowing
+			if err := json.Unmarshal(b, &stored); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(made, stored); diff != "" {
+				t.Error(diff)
+			}
+			byHand := access.Narrowing{Repositories: made.Repositories, Actions: made.Actions}
+			for _, n := range []access.Narrowing{made, stored, byHand} {
+				if got := left(n, c.repo); got != c.want || n.AllowsAdmin() != c.admin {
+					t.Errorf("%s leaves %q (admin %t), want %q (%t)", b, got, n.AllowsAdmin(), c.want, c.admin)
+				}
+				if n.IsZero() != (c.repos == nil && c.actions == nil) {
+					t.Error("IsZero")
+				}
+			}
+		})
+	}
+}
+
+func left(n access.Narrowing, repo oci.RepoName) string {
+	var out []string
+	for _, a := range []access.Action{access.Pull, access.Push, access.Delete, access.Admin} {
+		if n.Allows(a, repo) {
+			out = append(out, string(a))
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+func TestNarrowingRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		repos, actions []string
+		want           string
+	}{
+		{"pattern", []string{"a**"}, nil, "must be a whole segment"},
+		{"empty pattern", []string{""}, nil, "pattern is empty"},
+		{"action", nil, []string{"read"}, `action "read" is unknown`},
+		{"star", nil, []string{"*"}, `action "*" is unknown`},
+		{"empty action", nil, []string{""}, `action "" is unknown`},
+		{"admin of repositories", []string{"a"}, []string{"admin"}, "cannot be narrowed to repositories"},
+		{"many", strings.Split(strings.Repeat("a,", 101)+"a", ","), nil, "the limit is 100"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n, err := access.NewNarrowing(c.repos, c.actions)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			checkAllowsNothing(t, n, c.repos != nil)
+			b, _ := json.Marshal(map[string]any{"repositories": c.repos, "actions": c.actions})
+			if err := json.Unmarshal(b, &n); err == nil {
+				t.Errorf("decoded %s", b)
+			}
+		})
+	}
+	for _, stored := range []string{`{"repos":["a"]}`, `{"repositories":"a"}`, `["a"]`, `"a"`, `{"repositories":["a"],"action":["pull"]}`} {
+		var n access.Narrowing
+		if err := json.Unmarshal([]byte(stored), &n); err == nil {
+			t.Errorf("decoded %s as %+v", stored, n)
+		}
+	}
+	for _, stored := range []string{`{}`, `null`, `{"repositories":[],"actions":null}`} {
+		n := access.Narrowing{}
+		if err := json.Unmarshal([]byte(stored), &n); err != nil || !n.IsZero() {
+			t.Errorf("%s: %+v, %v", stored, n, err)
+		}
+	}
+}
+
+// checkAllowsNothing: a narrowing that could not be read does not turn into none.
+func checkAllowsNothing(t *testing.T, n access.Narrowing, byRepository bool) {
+	t.Helper()
+	if n.AllowsAdmin() && byRepository {
+		t.Error("a bad narrowing leaves admin")
+	}
+	if got := left(n, "b"); got != "" {
+		t.Errorf("a bad narrowing leaves %q", got)
+	}
+	if byHand := (access.Narrowing{Repositories: n.Repositories, Actions: n.Actions}); left(byHand, "b") != "" {
+		t.Error("written by hand it leaves something")
+	}
+}
+
+// TestNarrowingOnlyTakes: S-36 no narrowing gives what policy does not.
+func TestNarrowingOnlyTakes(t *testing.T) {
+	pol := policy(t, fixture)
+	people := []access.Principal{anonymous, user("alice"), user("bob"), user("carol"), user("root", "admins"), robot("ci"), user("mallory")}
+	actions := [][]string{nil, {"pull"}, {"push"}, {"delete"}, {"pull", "push"}, {"admin"}}
+	for _, who := range people {
+		for _, repos := range [][]string{nil, {"**"}, {"team-b/**"}, {"**/app"}} {
+			for _, acts := range actions {
+				n, err := access.NewNarrowing(repos, acts)
+				if err != nil {
+					continue // admin with repositories
+				}
+				au := access.Authority{Identity: access.Identity{Principal: who, Narrowing: n}, Policy: pol}
+				for _, repo := range []oci.RepoName{"team-a/app", "team-b/secret", "public/base", "app"} {
+					for _, a := range []access.Action{access.Pull, access.Push, access.Delete, access.Admin} {
+						if want := pol.Allows(who, a, repo) && n.Allows(a, repo); au.May(a, repo) != want || want && len(acts) > 0 && !strings.Contains(fmt.Sprint(acts), string(a)) {
+							t.Errorf("%s narrowed to %v %v may %s %s", who, repos, acts, a, repo)
+						}
+					}
+				}
+				if au.MayAdmin() && !pol.AllowsAdmin(who) {
+					t.Errorf("%s is admin", who)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package access
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/oci"
+)
+
+// A pattern names repositories, segment by segment:
+//
+//	"*"   any run of characters inside one segment, also none
+//	"**"  as a whole segment: any number of segments, also none; at the end of
+//	      the pattern at least one, so that "team/**" is not "team" itself
+//
+// Everything else stands for itself. A pattern matches whole names only.
+type pattern struct {
+	text     string
+	literal  string   // what every matching name begins with
+	segments []string // nil when the pattern is one whole name
+}
+
+const anySegments = "**"
+
+// parsePattern refuses what can match no valid repository name.
+func parsePattern(text string) (pattern, error) {
+	if text == "" {
+		return pattern{}, fmt.Errorf("pattern is empty: write a repository name, or \"**\" for all")
+	}
+	if len(text) > oci.MaxRepoName {
+		return pattern{}, fmt.Errorf("pattern is %d bytes long; the limit is %d", len(text), oci.MaxRepoName)
+	}
+	segments := strings.Split(text, "/")
+	for _, s := range segments {
+		if s != anySegments && strings.Contains(s, anySegments) {
+			return pattern{}, fmt.Errorf("pattern %q: \"**\" must be a whole segment: write \"*\" inside a segment", text)
+		}
+	}
+	if _, err := oci.ParseRepoName(example(segments)); err != nil {
+		_, why := oci.CodeOf(err)
+		return pattern{}, fmt.Errorf("pattern %q can match no repository name: %s", text, why)
+	}
+	literal, _, wild := strings.Cut(text, "*")
+	p := pattern{text: text, literal: literal}
+	if !wild {
+		return p, nil
+	}
+	if last := len(segments) - 1; segments[last] == anySegments {
+		segments = append(segments[:last], "*", anySegments) // one or more
+	}
+	p.segments = segments
+	return p, nil
+}
+
+// example returns a name that the pattern of these segments matches if it can
+// match any: a letter in place of a star never spoils a name, since whatever
+// may stand beside another separator may stand beside a letter.
+func example(segments []string) string {
+	var name []string
+	for i, s := range segments {
+		if s != anySegments || i == len(segments)-1 {
+			name = append(name, strings.ReplaceAll(strings.ReplaceAll(s, anySegments, "a"), "*", "a"))
+		}
+	}
+	return strings.Join(name, "/")
+}
+
+// matches reports whether p matches the valid repository name. When a segment
+// does not fit, only the last "**" needs to take one more, so the time is at
+// most the product of the two lengths.
+func (p pattern) matches(name string) bool {
+	if !strings.HasPrefix(name, p.literal) {
+		return false
+	}
+	if p.segments == nil {
+		return len(name) == len(p.literal)
+	}
+	at, rest := 0, name
+	star, starRest := -1, ""
+	for rest != "" {
+		segment, tail, _ := strings.Cut(rest, "/")
+		switch {
+		case at < len(p.segments) && p.segments[at] == anySegments:
+			star, starRest = at, rest
+			at++
+		case at < len(p.segments) && matchSegment(p.segments[at], segment):
+			at, rest = at+1, tail
+		case star >= 0:
+			_, starRest, _ = strings.Cut(starRest, "/")
+			at, rest = star+1, starRest
+		default:
+			return false
+		}
+	}
+	for at < len(p.segments) && p.segments[at] == anySegments {
+		at++
+	}
+	return at == len(p.segments)
+}
+
+// matchSegment is matches within a segment, where "*" takes characters.
+func matchSegment(glob, s string) bool {
+	at, i := 0, 0
+	star, starAt := -1, 0
+	for i < len(s) {
+		switch {
+		case at < len(glob) && glob[at] == '*':
+			star, starAt = at, i
+			at++
+		case at < len(glob) && glob[at] == s[i]:
+			at, i = at+1, i+1
+		case star >= 0:
+			starAt++
+			at, i = star+1, starAt
+		default:
+			return false
+		}
+	}
+	return strings.Trim(glob[at:], "*") == ""
+}
+
+// A patternSet matches what any of its patterns matches. Whole names and
+// "team/**" are found by look-up, whatever their number.
+type patternSet struct {
+	names map[string]struct{} // whole names
+	trees map[string]struct{} // "team" for "team/**"
+	wild  []pattern           // the others
+}
+
+func newPatternSet(patterns []pattern) patternSet {
+	set := patternSet{names: map[string]struct{}{}, trees: map[string]struct{}{}}
+	for _, p := range patterns {
+		tree, isTree := strings.CutSuffix(p.text, "/"+anySegments)
+		switch {
+		case p.segments == nil:
+			set.names[p.text] = struct{}{}
+		case isTree && !strings.Contains(tree, "*"):
+			set.trees[tree] = struct{}{}
+		default:
+			set.wild = append(set.wild, p)
+		}
+	}
+	return set
+}
+
+func (set *patternSet) matches(name string) bool {
+	if _, ok := set.names[name]; ok {
+		return true
+	}
+	if len(set.trees) > 0 {
+		for i := range len(name) {
+			if name[i] == '/' {
+				if _, ok := set.trees[name[:i]]; ok {
+					return true
+				}
+			}
+		}
+	}
+	for i := range set.wild {
+		if set.wild[i].matches(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// literals returns what the names matched begin with, one for each pattern.
+func (set *patternSet) literals() []string {
+	var out []string
+	for name := range set.names {
+		out = append(out, name)
+	}
+	for tree := range set.trees {
+		out = append(out, tree+"/")
+	}
+	for _, p := range set.wild {
+		out = append(out, p.literal)
+	}
+	return out
+}
