@@ -1,0 +1,152 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sallyport/sallyport/internal/blob"
+	"github.com/sallyport/sallyport/internal/oci"
+)
+
+// remove carries out p and counts into r what it did. The order is facts before
+// bytes, and links before the blobs they held.
+func (s *Sweeper) remove(ctx context.Context, p plan, r *Report) error {
+	steps := []struct {
+		name string
+		do   func(context.Context, plan, *Report) error
+	}{
+		{"drop expired uploads", s.removeUploads},
+		{"discard staged bytes", s.removeStaged},
+		{"drop unused links", s.removeLinks},
+		{"remove unused blobs", s.removeBlobs},
+		{"remove bytes without a fact", s.removeOrphans},
+	}
+	for _, step := range steps {
+		if err := step.do(ctx, p, r); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Sweeper) removeUploads(ctx context.Context, p plan, r *Report) error {
+	for ids := range slices.Chunk(p.expired, batch) {
+		if err := s.catalog.DropUploads(ctx, ids); err != nil {
+			return err
+		}
+		r.Uploads += int64(len(ids))
+		for _, id := range ids {
+			if _, err := s.unstage(ctx, id); err != nil {
+				return err
+			}
+		}
+		if err := rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sweeper) removeStaged(ctx context.Context, p plan, r *Report) error {
+	for keys := range slices.Chunk(p.staged, batch) {
+		for _, key := range keys {
+			done, err := s.unstage(ctx, key)
+			if err != nil {
+				return err
+			}
+			if done {
+				r.Uploads++
+			}
+		}
+		if err := rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unstage discards what was staged under key, unless a request is still writing
+// it: then a later sweep will.
+func (s *Sweeper) unstage(ctx context.Context, key string) (done bool, err error) {
+	err = s.blobs.Unstage(ctx, key)
+	if errors.Is(err, blob.ErrStaging) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Sweeper) removeLinks(ctx context.Context, p plan, r *Report) error {
+	for {
+		n, err := s.catalog.DropUnusedLinks(ctx, p.before, linkBatch)
+		if err != nil {
+			return err
+		}
+		r.Links += n
+		if n == 0 {
+			return nil
+		}
+		if err := rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// removeBlobs asks anew instead of keeping a list: what was used again in the
+// meantime is then not even tried.
+func (s *Sweeper) removeBlobs(ctx context.Context, p plan, r *Report) error {
+	tried := 0
+	for d, err := range s.catalog.UnusedBlobs(ctx, p.before) {
+		if err != nil {
+			return err
+		}
+		if err := s.free(ctx, d, p, r); err != nil {
+			return err
+		}
+		if tried++; tried%batch == 0 {
+			if err := rest(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeOrphans makes each known first, so that the same condition decides
+// about it as about any other blob.
+func (s *Sweeper) removeOrphans(ctx context.Context, p plan, r *Report) error {
+	for infos := range slices.Chunk(p.orphans, batch) {
+		for _, info := range infos {
+			d := oci.Descriptor{Digest: info.Digest, Size: info.Size}
+			unknown, err := s.catalog.AdoptBlob(ctx, d, info.Modified)
+			if err != nil {
+				return err
+			}
+			if !unknown {
+				continue // a push has leased it since
+			}
+			if err := s.free(ctx, d, p, r); err != nil {
+				return err
+			}
+		}
+		if err := rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sweeper) free(ctx context.Context, d oci.Descriptor, p plan, r *Report) error {
+	removed, err := s.catalog.RemoveBlob(ctx, d.Digest, p.before, func() error {
+		return s.blobs.Delete(ctx, d.Digest)
+	})
+	if err != nil {
+		return fmt.Errorf("remove blob %s: %w", d.Digest, err)
+	}
+	if removed {
+		r.Blobs++
+		r.Bytes += d.Size
+	}
+	return nil
+}
