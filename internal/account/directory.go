@@ -1,0 +1,120 @@
+// Package account owns local people and robots, their groups, password hashes
+// and access keys, and the versions of the policy that names them.
+package account
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrUnknown  = errors.New("no such account, group or key")
+	ErrExists   = errors.New("the name is taken")
+	ErrRetired  = errors.New("the name belonged to a removed account that the policy still names")
+	ErrConflict = errors.New("the policy was changed since the version this one is based on")
+)
+
+// An Account is a local person or machine. PasswordHash is a PHC string
+// ($argon2id$… or bcrypt's $2…), or "" for an account that has none.
+type Account struct {
+	UID          string // random, for ever
+	Name         string
+	Kind         access.Kind // User or Robot
+	PasswordHash string
+	Disabled     bool
+	Created      time.Time
+	Groups       []string // sorted
+}
+
+// A Key is an access key as it is stored. The zero Revoked means alive.
+type Key struct {
+	ID        string // public, safe to log
+	AccountID string // the owner's UID
+	Owner     string // "robot:ci"; filled in by look-ups
+	Label     string
+	Sum       [32]byte // SHA-256 of the secret
+	Narrowing access.Narrowing
+	Created   time.Time
+	Expires   time.Time
+	Revoked   time.Time
+	LastUsed  time.Time
+}
+
+// A PolicyVersion is one applied policy document.
+type PolicyVersion struct {
+	Version  int64
+	Document string // YAML exactly as applied
+	Author   string // principal, "user:admin"
+	Applied  time.Time
+}
+
+// A Directory is the rows of accounts, groups, keys and policies. Every method
+// is one durable transaction. A method that takes rights away, or gives them,
+// also advances the generation (access.Changes) in the same transaction.
+type Directory interface {
+	Accounts
+	Groups
+	Keys
+	Policies
+}
+
+// Accounts are people and robots.
+type Accounts interface {
+	// AddAccount errors: ErrExists.
+	AddAccount(ctx context.Context, a Account) error
+	// AccountByName and AccountByUID errors: ErrUnknown.
+	AccountByName(ctx context.Context, name string) (Account, error)
+	AccountByUID(ctx context.Context, uid string) (Account, error)
+	// ListAccounts returns accounts of one kind ordered by name, at most limit,
+	// after the given name.
+	ListAccounts(ctx context.Context, kind access.Kind, after string, limit int) ([]Account, error)
+	// SetDisabled errors: ErrUnknown.
+	SetDisabled(ctx context.Context, uid string, disabled bool) error
+	// SetPassword replaces the hash and ends every session of the account.
+	// When from is not "", it replaces only that hash and ends nothing (a
+	// rehash at login); a hash that changed meanwhile is not an error.
+	SetPassword(ctx context.Context, uid, from, to string) error
+	// RemoveAccount removes the account with its keys, sessions and
+	// memberships, and retires its name. Errors: ErrUnknown.
+	RemoveAccount(ctx context.Context, uid string) error
+}
+
+// Groups are local groups; one exists while it has members.
+type Groups interface {
+	// AddMember errors: ErrUnknown. Twice is not an error.
+	AddMember(ctx context.Context, group, uid string) error
+	// RemoveMember errors: ErrUnknown when it was not a member.
+	RemoveMember(ctx context.Context, group, uid string) error
+	// ListGroups returns group → members ("user:alice"), sorted.
+	ListGroups(ctx context.Context) (map[string][]string, error)
+	// IsRetired reports whether an account of this name was removed.
+	IsRetired(ctx context.Context, name string) (bool, error)
+}
+
+// Keys are access keys.
+type Keys interface {
+	AddKey(ctx context.Context, k Key) error
+	// KeyBySum and KeyByID errors: ErrUnknown. Revoked and expired keys are
+	// returned: the caller judges.
+	KeyBySum(ctx context.Context, sum [32]byte) (Key, error)
+	KeyByID(ctx context.Context, id string) (Key, error)
+	// ListKeys returns the keys of one account, or of all for uid "", newest first.
+	ListKeys(ctx context.Context, uid string) ([]Key, error)
+	// RevokeKey errors: ErrUnknown. It also ends sessions begun with the key.
+	RevokeKey(ctx context.Context, id string, at time.Time) error
+	// TouchKeys records last uses in one transaction; older ones are ignored.
+	TouchKeys(ctx context.Context, used map[string]time.Time) error
+}
+
+// Policies are the versions of the policy document.
+type Policies interface {
+	// LatestPolicy errors: ErrUnknown when none was ever applied.
+	LatestPolicy(ctx context.Context) (PolicyVersion, error)
+	// SavePolicy stores v as version base+1. Errors: ErrConflict unless base is
+	// the latest version (0 when there is none).
+	SavePolicy(ctx context.Context, v PolicyVersion, base int64) (PolicyVersion, error)
+}

@@ -1,0 +1,132 @@
+package account_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// floor is short in tests, since every failure waits for it.
+const floor = time.Millisecond
+
+// A fixture is a service on a database of its own, with a clock that stands.
+type fixture struct {
+	t   *testing.T
+	db  *metadata.DB
+	s   *account.Service
+	log bytes.Buffer
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func each(t *testing.T, test func(t *testing.T, f *fixture)) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) { test(t, newFixture(t, db)) })
+}
+
+// onSQLite is each for what counts queries: PostgreSQL is asked for the
+// generation now and then.
+func onSQLite(t *testing.T, test func(t *testing.T, f *fixture)) {
+	test(t, newFixture(t, metadatatest.Open(t, metadatatest.SQLite(t), metadata.Options{})))
+}
+
+func newFixture(t *testing.T, db *metadata.DB) *fixture {
+	f := &fixture{t: t, db: db, now: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	f.s = f.service(account.Options{FailureFloor: floor})
+	return f
+}
+
+func (f *fixture) service(o account.Options) *account.Service {
+	o.Now = f.clock
+	o.Logger = slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := account.New(f.db.Directory(), f.db, o)
+	f.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
+func (f *fixture) pass(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(d)
+}
+
+func (f *fixture) ctx() context.Context { return f.t.Context() }
+
+func (f *fixture) ok(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) user(name, password string) account.Account {
+	f.t.Helper()
+	a, err := f.s.AddUser(f.ctx(), name, access.NewSecret(password))
+	f.ok(err)
+	return a
+}
+
+func (f *fixture) key(who account.Name, n account.NewKey) (account.Key, access.Secret) {
+	f.t.Helper()
+	k, secret, err := f.s.CreateKey(f.ctx(), who, n)
+	f.ok(err)
+	return k, secret
+}
+
+func (f *fixture) login(name, password string) (access.Identity, error) {
+	return f.s.Passwords().Authenticate(f.ctx(), access.Password{Name: name, Secret: access.NewSecret(password)})
+}
+
+func (f *fixture) present(secret access.Secret) (access.Identity, error) {
+	return f.s.Keys().Authenticate(f.ctx(), access.AccessKey{Secret: secret})
+}
+
+// bootstrap makes the first administrator and returns it.
+func (f *fixture) bootstrap() access.Principal {
+	f.t.Helper()
+	created, err := f.s.Bootstrap(f.ctx(), access.NewSecret("first password"))
+	if err != nil || !created {
+		f.t.Fatalf("Bootstrap = %t, %v", created, err)
+	}
+	id, err := f.login("admin", "first password")
+	f.ok(err)
+	return id.Principal
+}
+
+func user(name string) account.Name  { return account.Name{Kind: access.User, Name: name} }
+func robot(name string) account.Name { return account.Name{Kind: access.Robot, Name: name} }
+
+// wantInvalid fails unless err is an *account.Invalid that says what.
+func wantInvalid(t *testing.T, err error, what string) {
+	t.Helper()
+	if _, ok := errors.AsType[*account.Invalid](err); !ok || !strings.Contains(err.Error(), what) {
+		t.Errorf("error %v, want one that says %q", err, what)
+	}
+}
+
+func wantError(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error %v, want %v", err, want)
+	}
+}

@@ -1,0 +1,225 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// A Name selects an account as people write it: "user:alice", "robot:ci". Names
+// are unique across kinds, but a robot is not found as a user.
+type Name struct {
+	Kind access.Kind
+	Name string
+}
+
+func (n Name) String() string { return string(n.Kind) + ":" + n.Name }
+
+// maxPage bounds a page of a listing.
+const maxPage = 1000
+
+// AddUser adds a person. Errors: ErrExists, ErrRetired, *Invalid,
+// access.ErrBusy.
+func (s *Service) AddUser(ctx context.Context, name string, password access.Secret) (Account, error) {
+	if err := s.free(ctx, Name{access.User, name}); err != nil {
+		return Account{}, err
+	}
+	hash, err := s.hashNew(ctx, password)
+	if err != nil {
+		return Account{}, err
+	}
+	return s.add(ctx, Name{access.User, name}, hash)
+}
+
+// AddRobot adds a machine, which has no password, only keys. Errors: ErrExists,
+// ErrRetired, *Invalid.
+func (s *Service) AddRobot(ctx context.Context, name string) (Account, error) {
+	if err := s.free(ctx, Name{access.Robot, name}); err != nil {
+		return Account{}, err
+	}
+	return s.add(ctx, Name{access.Robot, name}, "")
+}
+
+// free checks that a new account may have that name: it is well-formed, not in
+// use, and it would not inherit what the policy gives to a removed account.
+func (s *Service) free(ctx context.Context, n Name) error {
+	if err := access.ValidName(n.Name); err != nil {
+		return invalidBecause(err)
+	}
+	switch _, err := s.dir.AccountByName(ctx, n.Name); {
+	case err == nil:
+		return fmt.Errorf("%s: %w", n, ErrExists)
+	case !errors.Is(err, ErrUnknown):
+		return fmt.Errorf("find account: %w", err)
+	}
+	retired, err := s.dir.IsRetired(ctx, n.Name)
+	if err != nil {
+		return fmt.Errorf("find retired name: %w", err)
+	}
+	if !retired {
+		return nil
+	}
+	policy, err := s.Current(ctx)
+	if err != nil {
+		return err
+	}
+	if policy.Mentions(n.Kind, n.Name) {
+		return fmt.Errorf("%s: %w", n, ErrRetired)
+	}
+	return nil
+}
+
+func (s *Service) add(ctx context.Context, n Name, hash string) (Account, error) {
+	uid, err := s.newID()
+	if err != nil {
+		return Account{}, err
+	}
+	a := Account{
+		UID: uid, Name: n.Name, Kind: n.Kind, PasswordHash: hash,
+		Created: s.now().UTC().Truncate(time.Second),
+	}
+	if err := s.dir.AddAccount(ctx, a); err != nil {
+		return Account{}, fmt.Errorf("add %s: %w", n, err)
+	}
+	a.PasswordHash = ""
+	return a, nil
+}
+
+// find returns an account with its hash. Errors: ErrUnknown.
+func (s *Service) find(ctx context.Context, n Name) (Account, error) {
+	if access.ValidName(n.Name) != nil {
+		return Account{}, fmt.Errorf("%.80q: %w", n.Name, ErrUnknown)
+	}
+	a, err := s.dir.AccountByName(ctx, n.Name)
+	if err == nil && a.Kind != n.Kind {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return Account{}, fmt.Errorf("find %s: %w", n, err)
+	}
+	return a, nil
+}
+
+// Find returns an account, without its hash. Errors: ErrUnknown.
+func (s *Service) Find(ctx context.Context, n Name) (Account, error) {
+	a, err := s.find(ctx, n)
+	a.PasswordHash = ""
+	return a, err
+}
+
+// List returns accounts of one kind ordered by name, after the given name, at
+// most limit (1,000 at most), without their hashes.
+func (s *Service) List(ctx context.Context, kind access.Kind, after string, limit int) ([]Account, error) {
+	accounts, err := s.dir.ListAccounts(ctx, kind, after, min(max(limit, 1), maxPage))
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	for i := range accounts {
+		accounts[i].PasswordHash = ""
+	}
+	return accounts, nil
+}
+
+// Disable ends every right of an account until Enable. Errors: ErrUnknown.
+func (s *Service) Disable(ctx context.Context, n Name) error { return s.setDisabled(ctx, n, true) }
+
+// Enable undoes Disable. Errors: ErrUnknown.
+func (s *Service) Enable(ctx context.Context, n Name) error { return s.setDisabled(ctx, n, false) }
+
+func (s *Service) setDisabled(ctx context.Context, n Name, disabled bool) error {
+	a, err := s.find(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.SetDisabled(ctx, a.UID, disabled); err != nil {
+		return fmt.Errorf("set disabled of %s: %w", n, err)
+	}
+	return nil
+}
+
+// Remove removes an account with its keys and sessions, for ever: who gets the
+// name later is somebody else. Errors: ErrUnknown.
+func (s *Service) Remove(ctx context.Context, n Name) error {
+	a, err := s.find(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.RemoveAccount(ctx, a.UID); err != nil {
+		return fmt.Errorf("remove %s: %w", n, err)
+	}
+	return nil
+}
+
+// SetPassword sets a person's password, as an administrator does, and ends the
+// person's sessions. Errors: ErrUnknown, *Invalid, access.ErrBusy.
+func (s *Service) SetPassword(ctx context.Context, name string, password access.Secret) error {
+	a, err := s.find(ctx, Name{access.User, name})
+	if err != nil {
+		return err
+	}
+	hash, err := s.hashNew(ctx, password)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.SetPassword(ctx, a.UID, "", hash); err != nil {
+		return fmt.Errorf("set password of %s: %w", name, err)
+	}
+	return nil
+}
+
+// ChangePassword sets the password of the person who proves the current one,
+// and ends the person's sessions. Errors: access.ErrBadCredential, as
+// SetPassword.
+func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret) error {
+	if err := checkNew(next.Reveal()); err != nil {
+		return err
+	}
+	if _, err := s.Passwords().Authenticate(ctx, access.Password{Name: name, Secret: current}); err != nil {
+		return err
+	}
+	return s.SetPassword(ctx, name, next)
+}
+
+// AddMember puts an account into a local group, which exists while it has
+// members. Errors: ErrUnknown, *Invalid.
+func (s *Service) AddMember(ctx context.Context, group string, member Name) error {
+	if err := access.ValidName(group); err != nil {
+		return invalidBecause(err)
+	}
+	a, err := s.find(ctx, member)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.AddMember(ctx, group, a.UID); err != nil {
+		return fmt.Errorf("add %s to %s: %w", member, group, err)
+	}
+	return nil
+}
+
+// RemoveMember takes an account out of a group. Errors: ErrUnknown, also when
+// it was not a member.
+func (s *Service) RemoveMember(ctx context.Context, group string, member Name) error {
+	if access.ValidName(group) != nil {
+		return fmt.Errorf("%.80q: %w", group, ErrUnknown)
+	}
+	a, err := s.find(ctx, member)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.RemoveMember(ctx, group, a.UID); err != nil {
+		return fmt.Errorf("remove %s from %s: %w", member, group, err)
+	}
+	return nil
+}
+
+// ListGroups returns group → members ("user:alice"), sorted.
+func (s *Service) ListGroups(ctx context.Context) (map[string][]string, error) {
+	groups, err := s.dir.ListGroups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list groups: %w", err)
+	}
+	return groups, nil
+}

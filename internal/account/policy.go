@@ -1,0 +1,133 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// Current returns the policy as it is now; without one, a policy that gives
+// nothing. A stored document that cannot be read is an error, and nobody may do
+// anything then.
+func (s *Service) Current(ctx context.Context) (*access.Policy, error) {
+	generation, err := s.changes.Generation(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read generation: %w", err)
+	}
+	s.policyMu.Lock()
+	defer s.policyMu.Unlock()
+	if s.policy.generation == generation {
+		return s.policy.value, nil
+	}
+	v, err := s.dir.LatestPolicy(ctx)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		s.policy, s.document = under[*access.Policy]{generation, &access.Policy{}}, ""
+		return s.policy.value, nil
+	case err != nil:
+		return nil, fmt.Errorf("read policy: %w", err)
+	case s.policy.value != nil && s.document == v.Document:
+		s.policy.generation = generation
+		return s.policy.value, nil
+	}
+	policy, err := access.ParsePolicy([]byte(v.Document))
+	if err != nil {
+		return nil, fmt.Errorf("parse stored policy version %d: %w", v.Version, err)
+	}
+	s.policy, s.document = under[*access.Policy]{generation, policy}, v.Document
+	return policy, nil
+}
+
+// ShowPolicy returns the policy that was applied last. Errors: ErrUnknown when
+// none was ever applied.
+func (s *Service) ShowPolicy(ctx context.Context) (PolicyVersion, error) {
+	v, err := s.dir.LatestPolicy(ctx)
+	if err != nil {
+		return PolicyVersion{}, fmt.Errorf("read policy: %w", err)
+	}
+	return v, nil
+}
+
+// ApplyPolicy replaces version base of the policy by document, whole or not at
+// all. It refuses a document that would take the admin right from its author.
+// Errors: *Invalid, naming line and field; ErrConflict when base is not the
+// latest version.
+func (s *Service) ApplyPolicy(ctx context.Context, document string, base int64, author access.Principal) (PolicyVersion, error) {
+	policy, err := access.ParsePolicy([]byte(document))
+	if err != nil {
+		return PolicyVersion{}, invalidBecause(err)
+	}
+	if !policy.AllowsAdmin(author) {
+		return PolicyVersion{}, invalid("this policy would take the admin right from %s, who applies it, and nobody could undo that; keep a rule that gives admin to %s or to one of its groups", author, author)
+	}
+	return s.savePolicy(ctx, document, base, author.String())
+}
+
+func (s *Service) savePolicy(ctx context.Context, document string, base int64, author string) (PolicyVersion, error) {
+	v, err := s.dir.SavePolicy(ctx, PolicyVersion{
+		Document: document, Author: author, Applied: s.now().UTC().Truncate(time.Second),
+	}, base)
+	if err != nil {
+		return PolicyVersion{}, fmt.Errorf("save policy: %w", err)
+	}
+	return v, nil
+}
+
+// The first administrator and the group and policy that make it one.
+const (
+	firstAdmin  = "admin"
+	firstGroup  = "admins"
+	firstPolicy = `# Who may do what. Rules only give; what no rule gives is denied.
+version: 1
+rules:
+  - who: ["group:admins"]
+    what: ["**"]
+    may: [pull, push, delete, admin]
+`
+)
+
+// Bootstrap makes the user admin, in the group admins, with the given password,
+// and the first policy, unless a policy was ever applied: then it changes
+// nothing and returns false. Of replicas that start together on an empty
+// database exactly one returns true, and its password is the one that counts.
+func (s *Service) Bootstrap(ctx context.Context, password access.Secret) (created bool, err error) {
+	if _, err := s.dir.LatestPolicy(ctx); !errors.Is(err, ErrUnknown) {
+		if err != nil {
+			err = fmt.Errorf("read policy: %w", err)
+		}
+		return false, err
+	}
+	hash, err := s.hashNew(ctx, password)
+	if err != nil {
+		return false, err
+	}
+	admin := Name{access.User, firstAdmin}
+	_, err = s.add(ctx, admin, hash)
+	// Another replica adds it at this moment, or a start was cut off here.
+	already := errors.Is(err, ErrExists)
+	if err != nil && !already {
+		return false, err
+	}
+	a, err := s.find(ctx, admin)
+	if err != nil {
+		return false, err
+	}
+	if err := s.dir.AddMember(ctx, firstGroup, a.UID); err != nil {
+		return false, fmt.Errorf("add %s to %s: %w", admin, firstGroup, err)
+	}
+	switch _, err := s.savePolicy(ctx, firstPolicy, 0, admin.String()); {
+	case errors.Is(err, ErrConflict):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	if already { // with another password than ours
+		if err := s.dir.SetPassword(ctx, a.UID, "", hash); err != nil {
+			return false, fmt.Errorf("set password of %s: %w", admin, err)
+		}
+	}
+	return true, nil
+}

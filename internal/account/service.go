@@ -1,0 +1,180 @@
+package account
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// Limits on access keys.
+const (
+	// DefaultKeyLife is how long a key lives unless asked otherwise.
+	DefaultKeyLife = 90 * 24 * time.Hour
+	// defaultMaxKeyLife is what Options.MaxKeyLife means when it is zero.
+	defaultMaxKeyLife = 366 * 24 * time.Hour
+	// maxLabel bounds the label of a key, in bytes.
+	maxLabel = 200
+)
+
+// defaultFailureFloor is longer than any hash we accept takes to check.
+const defaultFailureFloor = time.Second
+
+// cacheSize bounds each of the caches, in entries.
+const cacheSize = 10_000
+
+// Options of a Service; the zero value works.
+type Options struct {
+	Now    func() time.Time // nil: time.Now
+	Rand   io.Reader        // nil: crypto/rand.Reader
+	Logger *slog.Logger     // nil: discard
+
+	// FailureFloor is how long every failed password check takes from the moment
+	// its turn to hash came. 0: one second.
+	FailureFloor time.Duration
+	// MaxKeyLife bounds the life of an access key. 0: 366 days.
+	MaxKeyLife time.Duration
+}
+
+// A Service knows who the local accounts are and proves them. It is safe for
+// concurrent use; Close it to write down the last uses.
+//
+// What it reads from the directory it reuses while the generation stays, so a
+// right that was taken away is gone with the next request.
+type Service struct {
+	dir     Directory
+	changes access.Changes
+	now     func() time.Time
+	rand    io.Reader
+	log     *slog.Logger
+	maxLife time.Duration
+
+	hashing    *hasher
+	remembered *remembered
+	used       *lastUse
+	identities *otter.Cache[identityKey, under[access.Identity]]
+	keys       *otter.Cache[[32]byte, under[Key]]
+
+	policyMu sync.Mutex
+	policy   under[*access.Policy]
+	document string // what policy was parsed from
+}
+
+// under is a value that was read under a generation.
+type under[T any] struct {
+	generation int64
+	value      T
+}
+
+type identityKey struct{ uid, keyID string }
+
+// New returns a service on dir.
+func New(dir Directory, ch access.Changes, o Options) *Service {
+	s := &Service{
+		dir: dir, changes: ch,
+		now: o.Now, rand: o.Rand, log: o.Logger,
+		maxLife:    cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
+		hashing:    newHasher(cmp.Or(o.FailureFloor, defaultFailureFloor)),
+		identities: otter.Must(&otter.Options[identityKey, under[access.Identity]]{MaximumSize: cacheSize}),
+		keys:       otter.Must(&otter.Options[[32]byte, under[Key]]{MaximumSize: cacheSize}),
+		policy:     under[*access.Policy]{generation: -1},
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.rand == nil {
+		s.rand = rand.Reader
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.remembered = newRemembered(s.now)
+	s.used = newLastUse(dir.TouchKeys, s.log)
+	return s
+}
+
+// Close writes down the last uses that were not yet written.
+func (s *Service) Close() error { return s.used.close() }
+
+// Passwords returns the authenticator for access.Password.
+func (s *Service) Passwords() access.Authenticator { return passwords{s} }
+
+// Keys returns the authenticator for access.AccessKey.
+func (s *Service) Keys() access.Authenticator { return accessKeys{s} }
+
+// Hashes returns how many password hashes were computed since the start.
+func (s *Service) Hashes() int64 { return s.hashing.count.Load() }
+
+// Resolve returns the identity that uid and proof name as it is now: current
+// groups, and the narrowing and the end of the key that the proof names.
+// Errors: access.ErrBadCredential when the account is removed or disabled, or
+// the key is removed, revoked or expired, or another's.
+func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error) {
+	generation, err := s.changes.Generation(ctx)
+	if err != nil {
+		return access.Identity{}, fmt.Errorf("read generation: %w", err)
+	}
+	at := identityKey{uid, proof.KeyID}
+	known, ok := s.identities.GetIfPresent(at)
+	if !ok || known.generation != generation {
+		id, err := s.readIdentity(ctx, uid, proof.KeyID)
+		if err != nil {
+			return access.Identity{}, err
+		}
+		known = under[access.Identity]{generation, id}
+		s.identities.Set(at, known)
+	}
+	id := known.value
+	if !id.Expires.IsZero() && !s.now().Before(id.Expires) {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	id.Proof = proof
+	return id, nil
+}
+
+func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (access.Identity, error) {
+	a, err := s.dir.AccountByUID(ctx, uid)
+	if err != nil {
+		return access.Identity{}, notFoundIsBad("find account", err)
+	}
+	if a.Disabled {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	id := access.Identity{Principal: a.Principal()}
+	if keyID == "" {
+		return id, nil
+	}
+	k, err := s.dir.KeyByID(ctx, keyID)
+	if err != nil {
+		return access.Identity{}, notFoundIsBad("find access key", err)
+	}
+	if k.AccountID != uid || !k.Revoked.IsZero() {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	id.Narrowing, id.Expires = k.Narrowing, k.Expires
+	return id, nil
+}
+
+// Principal returns who the account acts as.
+func (a Account) Principal() access.Principal {
+	return access.Principal{ID: access.ID{Name: a.Name}, Kind: a.Kind, UID: a.UID, Groups: a.Groups}
+}
+
+// newID returns a public name for something that is made once.
+func (s *Service) newID() (string, error) {
+	var b [15]byte
+	if _, err := io.ReadFull(s.rand, b[:]); err != nil {
+		return "", fmt.Errorf("read randomness: %w", err)
+	}
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:])), nil
+}

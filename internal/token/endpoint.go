@@ -1,0 +1,84 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// Endpoint serves GET and POST of the token URL. There is one way to a token,
+// for every grant: parse, authenticate, grant, issue, write.
+func (s *Service) Endpoint() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, err := s.serve(r)
+		if err == nil {
+			var body []byte
+			if body, err = json.Marshal(a); err == nil {
+				s.write(w, r, http.StatusOK, body)
+				return
+			}
+		}
+		refused, ok := errors.AsType[*refusal](err)
+		if !ok {
+			s.log.ErrorContext(r.Context(), "token not issued", "err", err)
+			refused = &refusal{http.StatusInternalServerError, serverError, "the token service could not decide; try again later"}
+		}
+		s.writeRefusal(w, r, refused)
+	})
+}
+
+func (s *Service) serve(r *http.Request) (answer, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return answer{}, &refusal{http.StatusMethodNotAllowed, invalidRequest, "use GET or POST"}
+	}
+	req, err := s.parse(r)
+	if err != nil {
+		return answer{}, err
+	}
+	ctx := r.Context()
+	id, err := s.authenticate(ctx, req.credential)
+	switch {
+	case errors.Is(err, access.ErrBadCredential):
+		return answer{}, s.refuseCredential(req.credential)
+	case errors.Is(err, access.ErrBusy):
+		return answer{}, &refusal{http.StatusTooManyRequests, unavailable, "too many logins are being checked; try again"}
+	case err != nil:
+		return answer{}, err
+	}
+	policy, err := s.deps.Policies.Current(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.issue(ctx, req, id, policy.Grant(id, req.scope))
+}
+
+// authenticate asks the one authenticator for the kind of c. Nothing else is
+// tried when that refuses, and a refused credential is never anonymous.
+func (s *Service) authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
+	switch c.(type) {
+	case nil:
+		return access.Identity{}, nil
+	case access.Password:
+		return s.deps.Passwords.Authenticate(ctx, c)
+	case access.AccessKey:
+		return s.deps.Keys.Authenticate(ctx, c)
+	case access.RefreshToken:
+		return identityTokens{s}.Authenticate(ctx, c)
+	}
+	return access.Identity{}, access.ErrBadCredential
+}
+
+// write ends every answer of the token URL: none may be stored (RFC 6749 §5.1).
+func (s *Service) write(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err != nil {
+		s.log.DebugContext(r.Context(), "answer not written", "err", err)
+	}
+}

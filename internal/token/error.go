@@ -1,0 +1,98 @@
+package token
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// A code is an error code of RFC 6749 §5.2, or of §4.1.2.1 where that has none.
+type code string
+
+const (
+	invalidRequest       code = "invalid_request"
+	invalidClient        code = "invalid_client"
+	invalidGrant         code = "invalid_grant"
+	unsupportedGrantType code = "unsupported_grant_type"
+	serverError          code = "server_error"
+	unavailable          code = "temporarily_unavailable"
+)
+
+// A refusal is the answer to a token request that gets no token. Its text is
+// meant for the client; it depends on the form of what was sent alone, never on
+// what we know about it.
+type refusal struct {
+	status int
+	code   code
+	text   string
+}
+
+func (e *refusal) Error() string { return string(e.code) + ": " + e.text }
+
+func refuse(c code, format string, args ...any) error {
+	return &refusal{status: http.StatusBadRequest, code: c, text: fmt.Sprintf(format, args...)}
+}
+
+// registryCode is the code of the distribution-spec for the same: docker prints
+// the message that stands beside it.
+func (e *refusal) registryCode() string {
+	switch e.code {
+	case invalidGrant, invalidClient:
+		return "UNAUTHORIZED"
+	case unavailable:
+		return "TOOMANYREQUESTS"
+	case serverError:
+		return "UNKNOWN"
+	}
+	return "UNSUPPORTED"
+}
+
+// refuseCredential is the answer to a credential that proves nothing. It says
+// what kind of credential it was taken for, and no more.
+func (s *Service) refuseCredential(c access.Credential) *refusal {
+	text := "user name or password is wrong"
+	switch c.(type) {
+	case access.RefreshToken:
+		text = "the identity token is no longer valid; run docker login " + s.options.Service + " again"
+	case access.AccessKey:
+		text = "the access key is not valid"
+	case access.IDToken:
+		text = "tokens of this issuer are not accepted here"
+	}
+	return &refusal{status: http.StatusUnauthorized, code: invalidGrant, text: text}
+}
+
+// writeRefusal writes e in both styles that clients read: OAuth's, and the
+// registry's, whose message docker prints.
+func (s *Service) writeRefusal(w http.ResponseWriter, r *http.Request, e *refusal) {
+	text := e.text
+	if id := w.Header().Get("X-Request-Id"); id != "" {
+		text += " (request " + id + ")"
+	}
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Detail  any    `json:"detail"`
+	}
+	body, err := json.Marshal(struct {
+		Error       code    `json:"error"`
+		Description string  `json:"error_description"`
+		Errors      []entry `json:"errors"`
+	}{e.code, text, []entry{{Code: e.registryCode(), Message: text}}})
+	if err != nil {
+		s.log.ErrorContext(r.Context(), "refusal not marshalled", "err", err)
+	}
+	h := w.Header()
+	switch e.status {
+	case http.StatusUnauthorized:
+		// RFC 9110 §15.5.2 wants a challenge; this is the one place that takes Basic.
+		h.Set("WWW-Authenticate", `Basic realm="sallyport"`)
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", "GET, POST")
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", "2")
+	}
+	s.write(w, r, e.status, body)
+}

@@ -1,0 +1,88 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// An answer is the body of a token answer (docker's token.md and oauth.md,
+// RFC 6749 §5.1). Token and AccessToken are equal: some clients read one, some
+// the other. ExpiresIn is seconds.
+type answer struct {
+	Token        string `json:"token"`
+	AccessToken  string `json:"access_token"`
+	ExpiresIn    int64  `json:"expires_in"`
+	IssuedAt     string `json:"issued_at"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope"`
+	TokenType    string `json:"token_type"`
+}
+
+// issue signs an access token for id that holds given, and makes an identity
+// token when the request wants one.
+func (s *Service) issue(ctx context.Context, req request, id access.Identity, given access.Grants) (answer, error) {
+	var refresh access.Secret
+	var session Session
+	if req.offline && !id.Principal.IsAnonymous() {
+		if presented, ok := req.credential.(access.RefreshToken); ok {
+			refresh = presented.Secret // docker cannot rotate it
+		} else {
+			var err error
+			if refresh, session, err = s.newSession(id, req.client); err != nil {
+				return answer{}, err
+			}
+			// What a login got ends with the session of that login.
+			id.Proof.SessionID = session.ID
+		}
+	}
+	now := s.now()
+	token, err := s.accessToken(now, id, given)
+	if err != nil {
+		return answer{}, err
+	}
+	if session.ID != "" {
+		if err := s.deps.Store.SaveSession(ctx, session); err != nil {
+			return answer{}, fmt.Errorf("save session: %w", err)
+		}
+	}
+	return answer{
+		Token: token, AccessToken: token,
+		ExpiresIn:    int64(s.options.Lifetime / time.Second),
+		IssuedAt:     now.UTC().Format(time.RFC3339),
+		RefreshToken: refresh.Reveal(), Scope: given.String(), TokenType: "Bearer",
+	}, nil
+}
+
+// accessToken signs a token that ends with its lifetime or with the credential
+// it came of, whichever is sooner.
+func (s *Service) accessToken(now time.Time, id access.Identity, given access.Grants) (string, error) {
+	life := s.options.Lifetime
+	if s.options.TestExpiry > 0 {
+		life = s.options.TestExpiry
+	}
+	end := earlier(now.Add(life), id.Expires)
+	jti, err := s.newID()
+	if err != nil {
+		return "", err
+	}
+	c := claims{
+		Issuer: s.options.Issuer, Audience: s.options.Service,
+		Issued: now.Unix(), From: now.Unix(), Expires: end.Unix(), ID: jti,
+		Access: grantClaims(given),
+	}
+	if !id.Principal.IsAnonymous() {
+		c.Subject, c.UID = id.Principal.String(), id.Principal.UID
+		c.Method, c.KeyID, c.SessionID = id.Proof.Method, id.Proof.KeyID, id.Proof.SessionID
+	}
+	if c.Expires <= c.Issued {
+		return "", refuse(invalidGrant, "the credential is about to end")
+	}
+	token, err := s.keys.newest().sign(c)
+	if err == nil && len(token) > maxIssued {
+		err = refuse(invalidRequest, "too many scopes for one token; ask for fewer")
+	}
+	return token, err
+}

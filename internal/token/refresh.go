@@ -1,0 +1,147 @@
+package token
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// newSession makes an identity token for id and the session it stands for,
+// which is not saved yet. A session that was begun with a key ends with it.
+func (s *Service) newSession(id access.Identity, client string) (access.Secret, Session, error) {
+	secret, err := access.RefreshSecret.New(s.options.Rand)
+	if err != nil {
+		return access.Secret{}, Session{}, fmt.Errorf("read randomness: %w", err)
+	}
+	public, err := s.newID()
+	if err != nil {
+		return access.Secret{}, Session{}, err
+	}
+	now := s.now().UTC().Truncate(time.Second)
+	return secret, Session{
+		ID: public, Sum: secret.Sum(),
+		AccountID: id.Principal.UID, Owner: id.Principal.String(), KeyID: id.Proof.KeyID,
+		Service: s.options.Service, Client: client,
+		Created: now, LastUsed: now, Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
+	}, nil
+}
+
+// identityTokens is the authenticator for access.RefreshToken. A secret that is
+// not well made costs no look-up.
+type identityTokens struct{ *Service }
+
+func (s identityTokens) Authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
+	presented, ok := c.(access.RefreshToken)
+	if !ok || !access.RefreshSecret.Valid(presented.Secret.Reveal()) {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	session, err := s.sessionBySum(ctx, presented.Secret.Sum())
+	if err != nil {
+		return access.Identity{}, err
+	}
+	id, err := s.deps.Accounts.Resolve(ctx, session.AccountID, access.Proof{
+		Method: "session", KeyID: session.KeyID, SessionID: session.ID,
+	})
+	if err != nil {
+		return access.Identity{}, err
+	}
+	id.Expires = earlier(id.Expires, session.Expires)
+	s.used.touch(session.ID, s.now())
+	return id, nil
+}
+
+// sessionBySum returns a live session. Errors: access.ErrBadCredential.
+func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, error) {
+	generation, err := s.deps.Changes.Generation(ctx)
+	if err != nil {
+		return Session{}, fmt.Errorf("read generation: %w", err)
+	}
+	known, ok := s.sessions.GetIfPresent(sum)
+	// Another replica may have written a later use than the one we remember, so
+	// a session is not found idle without looking again.
+	if !ok || known.generation != generation || !s.alive(known.value) {
+		session, err := s.deps.Store.SessionBySum(ctx, sum)
+		switch {
+		case errors.Is(err, ErrUnknown):
+			return Session{}, access.ErrBadCredential
+		case err != nil:
+			return Session{}, fmt.Errorf("find session: %w", err)
+		}
+		known = under[Session]{generation, session}
+		s.sessions.Set(sum, known)
+	}
+	session := known.value
+	if subtle.ConstantTimeCompare(session.Sum[:], sum[:]) != 1 || !s.alive(session) {
+		return Session{}, access.ErrBadCredential
+	}
+	return session, nil
+}
+
+// alive reports whether a session is ours and has neither ended nor been
+// revoked nor lain idle for too long.
+func (s *Service) alive(session Session) bool {
+	now := s.now()
+	idleFrom := session.LastUsed
+	if used := s.used.at(session.ID); used.After(idleFrom) {
+		idleFrom = used
+	}
+	return session.Revoked.IsZero() && session.Service == s.options.Service &&
+		now.Before(session.Expires) && now.Before(idleFrom.Add(s.options.SessionIdle))
+}
+
+// Sessions returns the sessions of one account, or everybody's for uid "",
+// newest first, revoked and ended ones too.
+func (s *Service) Sessions(ctx context.Context, uid string) ([]Session, error) {
+	sessions, err := s.deps.Store.ListSessions(ctx, uid)
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	for i := range sessions {
+		if t := s.used.at(sessions[i].ID); t.After(sessions[i].LastUsed) {
+			sessions[i].LastUsed = t
+		}
+	}
+	return sessions, nil
+}
+
+// Session returns one session. Errors: ErrUnknown.
+func (s *Service) Session(ctx context.Context, id string) (Session, error) {
+	if !isID(id) {
+		return Session{}, ErrUnknown
+	}
+	session, err := s.deps.Store.SessionByID(ctx, id)
+	if err != nil {
+		return Session{}, fmt.Errorf("find session: %w", err)
+	}
+	return session, nil
+}
+
+// RevokeSession ends a session and the access tokens that came of it. Errors:
+// ErrUnknown.
+func (s *Service) RevokeSession(ctx context.Context, id string) error {
+	if !isID(id) {
+		return ErrUnknown
+	}
+	if err := s.deps.Store.RevokeSession(ctx, id, s.now()); err != nil {
+		return fmt.Errorf("revoke session: %w", err)
+	}
+	return nil
+}
+
+// isID reports whether id could be one of ours; anything else is not asked of
+// the database.
+func isID(id string) bool {
+	if len(id) == 0 || len(id) > 64 {
+		return false
+	}
+	for _, c := range id {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,199 @@
+package token
+
+import (
+	"encoding/base64"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// maxForm bounds the body of POST /token, in bytes.
+const maxForm = 64 << 10
+
+// A request is a token request whose form is right.
+type request struct {
+	credential access.Credential // nil: anonymous
+	scope      access.Scope
+	offline    bool   // an identity token is wanted too
+	client     string // who asks, for the list of sessions
+}
+
+// parse reads a token request: docker's token.md for GET, RFC 6749 §4.3.2 and
+// §6 with docker's oauth.md for POST. Errors: *refusal.
+func (s *Service) parse(r *http.Request) (request, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return request{}, refuse(invalidRequest, "the query is not well-formed")
+	}
+	for _, name := range []string{"access_token", "token", "id_token", "refresh_token", "password", "client_secret"} {
+		if query.Has(name) {
+			return request{}, refuse(invalidRequest, "%s in the query: credentials do not belong into a URL", name)
+		}
+	}
+	if len(r.Header.Values("Authorization")) > 1 {
+		return request{}, refuse(invalidRequest, "more than one Authorization header")
+	}
+	var req request
+	fields := query
+	if r.Method == http.MethodPost {
+		if fields, err = readForm(r); err != nil {
+			return request{}, err
+		}
+	}
+	if err := s.checkFields(fields); err != nil {
+		return request{}, err
+	}
+	if r.Method == http.MethodPost {
+		req.credential, err = formCredential(r, fields)
+		req.offline = fields.Get("access_type") == "offline"
+	} else {
+		req.credential, err = basicCredential(r)
+		req.offline = fields.Get("offline_token") == "true"
+	}
+	if err != nil {
+		return request{}, err
+	}
+	if req.scope, err = access.ParseScopes(fields["scope"]); err != nil {
+		return request{}, refuse(invalidRequest, "%s", err)
+	}
+	req.client = clientOf(r, fields.Get("client_id"))
+	return req, nil
+}
+
+// readForm reads the body of a POST.
+func readForm(r *http.Request) (url.Values, error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, refuse(invalidRequest, "the body must be application/x-www-form-urlencoded")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	switch {
+	case err != nil:
+		return nil, refuse(invalidRequest, "the body could not be read")
+	case len(body) > maxForm:
+		return nil, refuse(invalidRequest, "the body is larger than %d bytes", maxForm)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, refuse(invalidRequest, "the body is not a well-formed form")
+	}
+	return form, nil
+}
+
+// checkFields refuses fields that come twice (RFC 6749 §3.2), and a service
+// other than ours. A request without one means ours.
+func (s *Service) checkFields(fields url.Values) error {
+	for name, values := range fields {
+		if len(values) > 1 && name != "scope" {
+			return refuse(invalidRequest, "the field %.40q comes more than once", name)
+		}
+	}
+	if service := fields.Get("service"); service != "" && service != s.options.Service {
+		return refuse(invalidRequest, "service %.100q is not served here; ask for %q", service, s.options.Service)
+	}
+	return nil
+}
+
+// basicCredential reads the Authorization header of a GET. Without one, and
+// with an empty name and an empty password, the request is anonymous.
+func basicCredential(r *http.Request) (access.Credential, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return nil, nil
+	}
+	scheme, encoded, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return nil, &refusal{http.StatusUnauthorized, invalidClient, "only Basic authentication is accepted here"}
+	}
+	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	name, password, found := strings.Cut(string(pair), ":")
+	if err != nil || !found {
+		return nil, refuse(invalidRequest, "the Authorization header is not well-formed Basic")
+	}
+	if name == "" && password == "" {
+		return nil, nil
+	}
+	return credentialOf(name, access.NewSecret(password)), nil
+}
+
+// formCredential reads the credential of a POST.
+func formCredential(r *http.Request, form url.Values) (access.Credential, error) {
+	if r.Header.Get("Authorization") != "" {
+		return nil, refuse(invalidRequest, "credentials come in the Authorization header or in the form, and a POST takes the form's")
+	}
+	switch grant := form.Get("grant_type"); {
+	case grant == "":
+		return nil, refuse(invalidRequest, "the field grant_type is missing")
+	case grant == "password" && form.Get("refresh_token") != "",
+		grant == "refresh_token" && form.Get("password") != "":
+		return nil, refuse(invalidRequest, "both a password and a refresh_token")
+	case grant == "password":
+		if !form.Has("password") {
+			return nil, refuse(invalidRequest, "the field password is missing")
+		}
+		return credentialOf(form.Get("username"), access.NewSecret(form.Get("password"))), nil
+	case grant == "refresh_token":
+		secret := access.NewSecret(form.Get("refresh_token"))
+		if secret.IsZero() {
+			return nil, refuse(invalidRequest, "the field refresh_token is missing")
+		}
+		c, ok := credentialOf("", secret).(access.RefreshToken)
+		if !ok {
+			return nil, refuse(invalidGrant, "the refresh_token is not an identity token of ours")
+		}
+		return c, nil
+	default:
+		return nil, refuse(unsupportedGrantType, "grant_type %.40q is not supported; use password or refresh_token", grant)
+	}
+}
+
+// credentialOf says what kind of credential a secret is, by its form alone: it
+// is never tried as anything else. Only a password goes with the name: clients
+// send many beside a token ("", "<token>", "oauth2accesstoken").
+func credentialOf(name string, secret access.Secret) access.Credential {
+	switch s := secret.Reveal(); {
+	case access.RefreshSecret.Claims(s):
+		return access.RefreshToken{Secret: secret}
+	case access.KeySecret.Claims(s):
+		return access.AccessKey{Secret: secret}
+	case looksLikeJWT(s):
+		return access.IDToken{Secret: secret}
+	}
+	return access.Password{Name: name, Secret: secret}
+}
+
+// looksLikeJWT reports whether s has three parts and the first can be the
+// header of a JWT: "eyJ" is how base64url writes `{"`.
+func looksLikeJWT(s string) bool {
+	return strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") == 2
+}
+
+// maxClient bounds each part of the description of a client, in bytes.
+const maxClient = 80
+
+// clientOf describes who asks: client id, user agent and address, in printable
+// ASCII.
+func clientOf(r *http.Request, id string) string {
+	address, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		address = r.RemoteAddr
+	}
+	var out []string
+	for _, part := range []string{id, r.UserAgent(), address} {
+		part = strings.Map(func(c rune) rune {
+			if c < ' ' || c > '~' {
+				return -1
+			}
+			return c
+		}, part)
+		if part = strings.TrimSpace(part[:min(len(part), maxClient)]); part != "" {
+			out = append(out, part)
+		}
+	}
+	return strings.Join(out, " ")
+}

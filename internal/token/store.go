@@ -1,0 +1,77 @@
+// Package token owns access and refresh tokens, signing keys, JWKS and the
+// /token endpoint.
+package token
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// ErrUnknown says that no such session exists.
+var ErrUnknown = errors.New("no such session")
+
+// A Session is what an identity token of docker login stands for (a refresh
+// token, in OAuth's words). The zero Revoked means alive.
+type Session struct {
+	ID        string   // public, safe to log
+	Sum       [32]byte // SHA-256 of the token
+	AccountID string
+	Owner     string // "user:alice"; filled in by look-ups
+	KeyID     string // the access key it was begun with, or ""
+	Service   string // the audience it is bound to
+	Client    string // user agent and address of the login, cleaned and cut
+	Created   time.Time
+	Expires   time.Time // absolute
+	LastUsed  time.Time
+	Revoked   time.Time
+}
+
+// A SigningKey is a private key of ours.
+type SigningKey struct {
+	ID      string // RFC 7638 thumbprint, base64url
+	PKCS8   []byte // DER
+	Created time.Time
+}
+
+// A Store remembers what must survive a restart. It stores SHA-256 sums of
+// refresh tokens, never the tokens. Every method is one durable transaction;
+// those that take a right away advance the generation (access.Changes).
+type Store interface {
+	SaveSession(ctx context.Context, s Session) error
+	// SessionBySum and SessionByID errors: ErrUnknown. Revoked and expired
+	// sessions are returned: the caller judges.
+	SessionBySum(ctx context.Context, sum [32]byte) (Session, error)
+	SessionByID(ctx context.Context, id string) (Session, error)
+	// ListSessions returns one account's, or everybody's for uid "", newest first.
+	ListSessions(ctx context.Context, uid string) ([]Session, error)
+	// RevokeSession ends one device. Errors: ErrUnknown.
+	RevokeSession(ctx context.Context, id string, at time.Time) error
+	// TouchSessions records last uses in one transaction; older ones are ignored.
+	TouchSessions(ctx context.Context, used map[string]time.Time) error
+	SigningKeys
+}
+
+// SigningKeys are kept beside the sessions.
+type SigningKeys interface {
+	// ListSigningKeys returns the keys, newest first.
+	ListSigningKeys(ctx context.Context) ([]SigningKey, error)
+	// AddFirstSigningKey stores k unless a key exists, and returns the newest:
+	// replicas that start together agree on one.
+	AddFirstSigningKey(ctx context.Context, k SigningKey) (SigningKey, error)
+}
+
+// Accounts says what is true now of an account that a token names.
+type Accounts interface {
+	// Resolve returns the identity as it is now: current groups, narrowing and
+	// end of the key the proof names. Errors: access.ErrBadCredential when
+	// account or key is removed, disabled, revoked or expired.
+	Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error)
+}
+
+// Policies gives the policy as it is now.
+type Policies interface {
+	Current(ctx context.Context) (*access.Policy, error)
+}

@@ -1,0 +1,201 @@
+package token
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// verifiedBytes bounds the cache of verified tokens.
+const verifiedBytes = 16 << 20
+
+// A verified token is one whose signature and claims were checked; that stays
+// true for its exact text. What it may do is found again whenever the
+// generation moves.
+type verified struct {
+	claims claims
+	held   access.Grants
+	weight uint32 // bytes, about
+	now    atomic.Pointer[under[standing]]
+}
+
+// A standing is what holds for a token under one generation: void, or an
+// identity and the policy.
+type standing struct {
+	void     bool // its account, key or session has ended
+	identity access.Identity
+	policy   *access.Policy
+}
+
+// Authorize returns what the bearer of an access token may rely on, and for ""
+// what anybody may. A token past its end, but good otherwise, gives an
+// authority whose Token.Expired is set, for an hour at most: it says who comes,
+// and serves only a push that it began.
+//
+// Errors: access.ErrInvalidToken for a token that proves nothing: not ours, or
+// its account, key or session has ended. Any other error means that we could
+// not decide. A token seen before costs no signature check, and no query while
+// the generation stays.
+func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authority, error) {
+	if bearer == "" {
+		policy, err := s.deps.Policies.Current(ctx)
+		if err != nil {
+			return access.Authority{}, fmt.Errorf("read policy: %w", err)
+		}
+		return access.Authority{Policy: policy}, nil
+	}
+	if len(bearer) > maxToken {
+		return access.Authority{}, access.ErrInvalidToken
+	}
+	generation, err := s.deps.Changes.Generation(ctx)
+	if err != nil {
+		return access.Authority{}, fmt.Errorf("read generation: %w", err)
+	}
+	sum := sha256.Sum256([]byte(bearer))
+	v, ok := s.verified.GetIfPresent(sum)
+	if !ok {
+		if v, err = s.verify(ctx, bearer); err != nil {
+			return access.Authority{}, err
+		}
+		s.verified.Set(sum, v)
+	}
+	now := s.now()
+	expired, err := s.checkTimes(v.claims, now)
+	if err != nil {
+		return access.Authority{}, err
+	}
+	known := v.now.Load()
+	if known == nil || known.generation != generation {
+		st, err := s.stand(ctx, v.claims)
+		if err != nil {
+			return access.Authority{}, err
+		}
+		known = &under[standing]{generation, st}
+		v.now.Store(known)
+	}
+	id := known.value.identity
+	if known.value.void || !id.Expires.IsZero() && !now.Before(id.Expires) {
+		return access.Authority{}, access.ErrInvalidToken
+	}
+	return access.Authority{
+		Identity: id, Policy: known.value.policy, Held: v.held,
+		Token: access.TokenFacts{
+			ID: v.claims.ID, Issued: time.Unix(v.claims.Issued, 0), Expires: time.Unix(v.claims.Expires, 0),
+			Expired: expired,
+		},
+	}, nil
+}
+
+// verify checks everything about a token that stays as it is.
+func (s *Service) verify(ctx context.Context, bearer string) (*verified, error) {
+	header, rest, ok1 := strings.Cut(bearer, ".")
+	payload, signature, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 {
+		return nil, access.ErrInvalidToken
+	}
+	key, ok, err := s.keys.find(ctx, header)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, access.ErrInvalidToken
+	}
+	if err := key.verifySignature(bearer[:len(header)+1+len(payload)], signature); err != nil {
+		return nil, access.ErrInvalidToken
+	}
+	c, err := parseClaims(payload)
+	if err != nil || !s.sound(c) {
+		return nil, access.ErrInvalidToken
+	}
+	return &verified{claims: c, held: c.grants(), weight: 1024 + 3*uint32(len(payload))}, nil
+}
+
+// sound reports whether the claims could be ours and agree with each other.
+func (s *Service) sound(c claims) bool {
+	switch {
+	case c.Issuer != s.options.Issuer, c.Audience != s.options.Service, c.ID == "", c.Access == nil:
+		return false
+	case c.Issued <= 0, c.From != c.Issued, c.Expires <= c.Issued, c.Expires-c.Issued > int64(maxLifetime/time.Second):
+		return false
+	case (c.UID == "") != (c.Subject == ""), (c.UID == "") != (c.Method == ""):
+		return false
+	case c.UID == "" && (c.KeyID != "" || c.SessionID != ""):
+		return false
+	}
+	return true
+}
+
+// checkTimes reports whether the token is past its end. Errors:
+// access.ErrInvalidToken before its beginning and after the grace of a push.
+func (s *Service) checkTimes(c claims, now time.Time) (expired bool, err error) {
+	end := time.Unix(c.Expires, 0)
+	switch {
+	case now.Add(s.leeway).Before(time.Unix(c.From, 0)):
+		return false, access.ErrInvalidToken
+	case now.Before(end.Add(s.leeway)):
+		return false, nil
+	case now.Before(end.Add(pushGrace)):
+		return true, nil
+	}
+	return true, access.ErrInvalidToken
+}
+
+// stand finds what holds now for the one a token names.
+func (s *Service) stand(ctx context.Context, c claims) (standing, error) {
+	policy, err := s.deps.Policies.Current(ctx)
+	if err != nil {
+		return standing{}, fmt.Errorf("read policy: %w", err)
+	}
+	if c.UID == "" {
+		return standing{policy: policy}, nil
+	}
+	id, err := s.resolve(ctx, c.UID, c.proof())
+	if err == nil && id.Principal.String() != c.Subject {
+		err = access.ErrBadCredential
+	}
+	if errors.Is(err, access.ErrBadCredential) {
+		return standing{void: true}, nil
+	}
+	return standing{identity: id, policy: policy}, err
+}
+
+// resolve returns the identity that uid and proof name as it is now, no longer
+// than the proof's session lives. Errors: access.ErrBadCredential.
+func (s *Service) resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error) {
+	id, err := s.deps.Accounts.Resolve(ctx, uid, proof)
+	if err != nil {
+		return access.Identity{}, err
+	}
+	if id.Principal.UID != uid {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	if proof.SessionID == "" {
+		return id, nil
+	}
+	session, err := s.deps.Store.SessionByID(ctx, proof.SessionID)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return access.Identity{}, access.ErrBadCredential
+	case err != nil:
+		return access.Identity{}, fmt.Errorf("find session: %w", err)
+	case session.AccountID != uid, session.KeyID != proof.KeyID, session.Service != s.options.Service,
+		!session.Revoked.IsZero():
+		return access.Identity{}, access.ErrBadCredential
+	}
+	id.Expires = earlier(id.Expires, session.Expires)
+	return id, nil
+}
+
+// earlier returns the earlier of two ends, where zero is no end.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
