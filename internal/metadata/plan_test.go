@@ -1,0 +1,182 @@
+package metadata_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/oci"
+	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// exercise calls every method once, so that every statement has been sent.
+func exercise(t *testing.T, db *metadata.DB) {
+	ctx, c, w := t.Context(), db.Catalog(), db.Sweeps()
+	later := time.Now().Add(time.Hour)
+	d, subject := blobOf("x"), oci.Descriptor{Digest: blobOf("subject").Digest}
+	must(t, c.SaveUpload(ctx, registry.Session{ID: "id", Repo: "a", Owner: "o", Token: "j", Started: time.Now()}))
+	_, err := c.FindUpload(ctx, "id")
+	must(t, err)
+	_, err = c.BeganPush(ctx, "a", "j", later)
+	must(t, err)
+	must(t, push(ctx, c, "a", d))
+	_, err = c.MountBlob(ctx, "b", registry.BlobAt{Repo: "a", Digest: d.Digest})
+	must(t, err)
+	must(t, db.Write(ctx, func(exec metadata.Exec) error { _, err := exec(`UPDATE blob_link SET leased = 1`); return err }))
+	must(t, c.RenewLink(ctx, "a", d.Digest))
+	m := manifestOf("m", d)
+	m.Subject, m.Optional = &subject, []oci.Descriptor{d}
+	must(t, c.SaveManifest(ctx, "b", m, []oci.Tag{"1"}))
+	must(t, c.SaveManifest(ctx, "b", indexOf("i", m), []oci.Tag{"2"}))
+	for _, ref := range []oci.Ref{oci.ByTag("1"), oci.ByDigest(m.Digest)} {
+		_, err = c.FindManifest(ctx, "b", ref)
+		must(t, err)
+	}
+	all(t, c.Repositories(ctx, "", ""))
+	all(t, c.Repositories(ctx, "", "a"))
+	all(t, c.Tags(ctx, "b", ""))
+	all(t, c.Referrers(ctx, "b", subject.Digest, ""))
+	all(t, c.Holders(ctx, d.Digest))
+	_, err = w.ExpiredUploads(ctx, 10)
+	must(t, err)
+	must(t, w.DropUploads(ctx, []string{"id"}))
+	_, err = w.KnownUpload(ctx, "id")
+	must(t, err)
+	_, err = w.UnusedLinks(ctx, later)
+	must(t, err)
+	_, err = w.DropUnusedLinks(ctx, later, 10)
+	must(t, err)
+	all(t, w.UnusedBlobs(ctx, later))
+	_, err = w.RemoveBlob(ctx, d.Digest, later, func() error { return nil })
+	must(t, err)
+	_, err = w.AdoptBlob(ctx, d, later)
+	must(t, err)
+	_, err = w.UnknownBlobs(ctx, []oci.Digest{d.Digest})
+	must(t, err)
+	must(t, w.SaveSweep(ctx, gc.Report{Started: later}))
+	_, _, err = w.LastSweep(ctx)
+	must(t, err)
+	_, err = w.CountBlobs(ctx)
+	must(t, err)
+	wantCode(t, c.DeleteBlob(ctx, "b", d.Digest), oci.Unsupported)
+	must(t, c.DeleteTag(ctx, "b", "1"))
+	must(t, c.DeleteManifest(ctx, "b", indexOf("i", m).Digest))
+	must(t, c.DeleteManifest(ctx, "b", m.Digest))
+	must(t, c.DeleteBlob(ctx, "b", d.Digest))
+	must(t, c.DropUpload(ctx, "id"))
+	exerciseAccounts(t, db)
+}
+
+func exerciseAccounts(t *testing.T, db *metadata.DB) {
+	ctx, d, s := t.Context(), db.Directory(), db.Tokens()
+	must(t, d.AddAccount(ctx, accountOf("alice")))
+	must(t, d.AddMember(ctx, "ops", "uid-alice"))
+	must(t, d.AddKey(ctx, keyOf("k", "uid-alice")))
+	must(t, s.SaveSession(ctx, sessionOf("s", "uid-alice", "k")))
+	for _, uid := range []string{"", "uid-alice"} {
+		_, err := d.ListKeys(ctx, uid)
+		must(t, err)
+		_, err = s.ListSessions(ctx, uid)
+		must(t, err)
+	}
+	_, err := d.AccountByName(ctx, "alice")
+	must(t, err)
+	_, err = d.AccountByUID(ctx, "uid-alice")
+	must(t, err)
+	_, err = d.ListAccounts(ctx, access.User, "", 10)
+	must(t, err)
+	_, err = d.ListGroups(ctx)
+	must(t, err)
+	_, err = d.IsRetired(ctx, "alice")
+	must(t, err)
+	_, err = d.KeyBySum(ctx, keyOf("k", "").Sum)
+	must(t, err)
+	_, err = s.SessionBySum(ctx, sessionOf("s", "", "").Sum)
+	must(t, err)
+	_, err = s.SessionByID(ctx, "s")
+	must(t, err)
+	must(t, d.TouchKeys(ctx, map[string]time.Time{"k": created}))
+	must(t, s.TouchSessions(ctx, map[string]time.Time{"s": created}))
+	must(t, s.RevokeSession(ctx, "s", created))
+	must(t, d.RevokeKey(ctx, "k", created))
+	must(t, d.SetDisabled(ctx, "uid-alice", true))
+	must(t, d.SetPassword(ctx, "uid-alice", "from", "to"))
+	must(t, d.SetPassword(ctx, "uid-alice", "", "to"))
+	must(t, d.RemoveMember(ctx, "ops", "uid-alice"))
+	must(t, d.RemoveAccount(ctx, "uid-alice"))
+	_, err = d.SavePolicy(ctx, account.PolicyVersion{}, 0)
+	must(t, err)
+	_, err = d.LatestPolicy(ctx)
+	must(t, err)
+	_, err = s.AddFirstSigningKey(ctx, token.SigningKey{ID: "k", PKCS8: []byte{1}})
+	must(t, err)
+}
+
+// TestPlans looks at how SQLite would run every statement: none reads a table
+// from end to end, and none sorts, unless it is listed here with the reason.
+func TestPlans(t *testing.T) {
+	db := sqliteDB(t)
+	exercise(t, db)
+	allowed := map[string]string{
+		`^UPDATE blob_link SET leased = 1$`:         "this test's own",
+		`^SELECT count\(\*\) FROM blob$`:            "a number for the operator",
+		`FROM signing_key`:                          "a handful of rows",
+		`FROM (access_key k|session s) .* ORDER BY`: "a listing for the operator, newest first",
+		`^SELECT m.group_name, a.kind`:              "a listing of every group for the operator",
+		`ORDER BY (version|started) DESC LIMIT 1$`:  "one row, from the end",
+		`^DELETE FROM sweep`:                        "a hundred rows",
+	}
+	space := regexp.MustCompile(`\s+`)
+	checked := 0
+	for _, text := range db.Statements() {
+		verb, _, _ := strings.Cut(text, " ")
+		switch verb {
+		case "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "EXPLAIN":
+			continue
+		}
+		flat, excused := space.ReplaceAllString(text, " "), false
+		for pattern := range allowed {
+			excused = excused || regexp.MustCompile(pattern).MatchString(flat)
+		}
+		if excused {
+			continue
+		}
+		steps, err := db.Plan(context.Background(), text)
+		must(t, err)
+		checked++
+		for _, step := range steps {
+			scan := strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, "CONSTANT ROW") && !strings.Contains(step, "SUBQUERY")
+			if scan || strings.Contains(step, "TEMP B-TREE") {
+				t.Errorf("%s\n\t%s", flat, strings.Join(steps, "\n\t"))
+				break
+			}
+		}
+	}
+	if checked < 70 {
+		t.Errorf("only %d statements were looked at", checked)
+	}
+}
+
+// TestPlansOnPostgres asks the same of the paged listings, with tables large
+// enough that the server would rather read them whole if it had to.
+func TestPlansOnPostgres(t *testing.T) {
+	plans := explainPostgres(t, map[string]string{
+		"tags":         `SELECT name FROM tag WHERE repository_id = 1 AND name > 't050000' ORDER BY name LIMIT 100`,
+		"repositories": `SELECT name FROM repository WHERE name > 'r5' AND name < E'\x7f' ORDER BY name LIMIT 100`,
+		"referrers":    `SELECT digest FROM manifest WHERE repository_id = (SELECT id FROM repository WHERE name = 'r1') AND subject = 'x' AND digest > 'y' ORDER BY digest LIMIT 100`,
+		"holders":      `SELECT l.repository_id, r.name FROM blob_link l JOIN repository r ON r.id = l.repository_id WHERE l.digest = 'd1' AND l.repository_id > 5 ORDER BY l.repository_id LIMIT 100`,
+		"manifest":     `SELECT m.content FROM repository r JOIN tag t ON t.repository_id = r.id JOIN manifest m ON m.repository_id = r.id AND m.digest = t.digest WHERE r.name = 'r1' AND t.name = 't000001'`,
+	})
+	for name, plan := range plans {
+		if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Sort") {
+			t.Errorf("%s:\n%s", name, plan)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package metadata
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+const (
+	maxConnections = 16 // for each process
+	maxAttempts    = 8  // of a transaction that lost against another one
+)
+
+// postgres is a pool; the server does the rest.
+type postgres struct {
+	db   *DB
+	pool *sql.DB
+}
+
+// openPostgres makes db one on the server at url. Everything here is written
+// for READ COMMITTED, so the session says so.
+func openPostgres(ctx context.Context, db *DB, url string) error {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return errors.New("the postgres URL cannot be read") // the cause would hold the password
+	}
+	config.RuntimeParams["default_transaction_isolation"] = "read committed"
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "sallyport"
+	}
+	files, err := ours(goose.DialectPostgres)
+	if err != nil {
+		return err
+	}
+	pool := stdlib.OpenDB(*config)
+	pool.SetMaxOpenConns(maxConnections)
+	pool.SetMaxIdleConns(maxConnections)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	if err := migrate(ctx, goose.DialectPostgres, pool, files); err != nil {
+		return errors.Join(err, pool.Close())
+	}
+	db.engine = &postgres{db: db, pool: pool}
+	db.reads = &tx{db: db, to: pool}
+	db.warnIfNotDurable(ctx)
+	return nil
+}
+
+// warnIfNotDurable tells the operator of a server that loses what it has
+// acknowledged.
+func (db *DB) warnIfNotDurable(ctx context.Context) {
+	for _, name := range []string{"fsync", "synchronous_commit"} {
+		var value string
+		if err := db.reads.row(ctx, `SELECT current_setting($1)`, args{name}, &value); err == nil && value == "off" {
+			db.opts.Logger.WarnContext(ctx, "the database server is set to lose acknowledged pushes when it crashes", "setting", name)
+		}
+	}
+}
+
+func (p *postgres) detach(ctx context.Context) context.Context { return ctx }
+func (p *postgres) close() error                               { return p.pool.Close() }
+
+// write tries again when another transaction was in the way. A reference that
+// vanished counts: fn then finds out itself what is missing.
+func (p *postgres) write(ctx context.Context, level durability, fn func(context.Context, *tx) error) error {
+	for attempt := 1; ; attempt++ {
+		err := p.once(ctx, level, fn)
+		if err == nil || attempt == maxAttempts || !(isConflict(err) || isForeignKey(err)) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(rand.IntN(attempt*5_000)) * time.Microsecond):
+		}
+	}
+}
+
+func (p *postgres) once(ctx context.Context, level durability, fn func(context.Context, *tx) error) error {
+	sqlTx, err := p.pool.BeginTx(ctx, nil)
+	if err != nil {
+		return classify(err)
+	}
+	defer sqlTx.Rollback() // after a commit it does nothing
+	if level == soft {
+		if _, err := sqlTx.ExecContext(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
+			return classify(err)
+		}
+	}
+	t := &tx{db: p.db, to: sqlTx}
+	if err := fn(ctx, t); err != nil {
+		return err
+	}
+	if err := sqlTx.Commit(); err != nil {
+		return classify(err)
+	}
+	p.db.gen.publish(t.generation)
+	return nil
+}

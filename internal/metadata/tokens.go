@@ -1,0 +1,146 @@
+package metadata
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// tokens implements token.Store.
+type tokens struct{ db *DB }
+
+const (
+	sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.revoked
+	FROM session s JOIN account a ON a.uid = s.account_uid `
+	newestKey = `SELECT id, pkcs8, created FROM signing_key ORDER BY created DESC, id`
+)
+
+func distinctKeys(m map[string]time.Time) []string { return slices.Sorted(maps.Keys(m)) }
+
+// SaveSession implements token.Store. An account that is removed at the same
+// moment is an error.
+func (s tokens) SaveSession(ctx context.Context, v token.Session) error {
+	err := s.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+		if err := t.accountExists(ctx, v.AccountID); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, revoked)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed), micros(v.Revoked)})
+		return err
+	})
+	return wrap(err, "save session %s", v.ID)
+}
+
+// SessionBySum implements token.Store.
+func (s tokens) SessionBySum(ctx context.Context, sum [32]byte) (token.Session, error) {
+	return s.session(ctx, sessionColumns+`WHERE s.sum = $1`, sum[:])
+}
+
+// SessionByID implements token.Store.
+func (s tokens) SessionByID(ctx context.Context, id string) (token.Session, error) {
+	return s.session(ctx, sessionColumns+`WHERE s.id = $1`, id)
+}
+
+func (s tokens) session(ctx context.Context, query string, by any) (token.Session, error) {
+	if err := ctx.Err(); err != nil {
+		return token.Session{}, err
+	}
+	found, err := s.sessions(ctx, query, args{by})
+	if err == nil && len(found) == 0 {
+		err = token.ErrUnknown
+	}
+	if err != nil {
+		return token.Session{}, wrap(err, "find session")
+	}
+	return found[0], nil
+}
+
+// ListSessions implements token.Store.
+func (s tokens) ListSessions(ctx context.Context, uid string) ([]token.Session, error) {
+	where, a := ``, args{}
+	if uid != "" {
+		where, a = `WHERE s.account_uid = $1 `, args{uid}
+	}
+	found, err := s.sessions(ctx, sessionColumns+where+`ORDER BY s.created DESC, s.id`, a)
+	return found, wrap(err, "list sessions")
+}
+
+func (s tokens) sessions(ctx context.Context, query string, a args) ([]token.Session, error) {
+	var out []token.Session
+	err := s.db.reads.rows(s.db.engine.detach(ctx), query, a, func(rows *sql.Rows) error {
+		var v token.Session
+		var sum []byte
+		var created, expires, used, revoked int64
+		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &revoked)
+		copy(v.Sum[:], sum)
+		v.Created, v.Expires, v.LastUsed, v.Revoked = timeOf(created), timeOf(expires), timeOf(used), timeOf(revoked)
+		out = append(out, v)
+		return err
+	})
+	return out, err
+}
+
+// RevokeSession implements token.Store. A second time changes nothing.
+func (s tokens) RevokeSession(ctx context.Context, id string, at time.Time) error {
+	err := s.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		n, err := t.exec(ctx, `UPDATE session SET revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, args{id, micros(at)})
+		if err == nil && n == 0 {
+			return token.ErrUnknown
+		}
+		return err
+	})
+	return wrap(err, "revoke session %s", id)
+}
+
+// TouchSessions implements token.Store.
+func (s tokens) TouchSessions(ctx context.Context, used map[string]time.Time) error {
+	return wrap(s.db.touchUsed(ctx, `UPDATE session SET last_used = $2 WHERE id = $1 AND last_used < $2`, used), "record last use of sessions")
+}
+
+// ListSigningKeys implements token.SigningKeys.
+func (s tokens) ListSigningKeys(ctx context.Context) ([]token.SigningKey, error) {
+	var out []token.SigningKey
+	err := s.db.reads.rows(s.db.engine.detach(ctx), newestKey, nil, func(rows *sql.Rows) error {
+		var k token.SigningKey
+		var created int64
+		err := rows.Scan(&k.ID, &k.PKCS8, &created)
+		k.Created = timeOf(created)
+		out = append(out, k)
+		return err
+	})
+	return out, wrap(err, "list signing keys")
+}
+
+// AddFirstSigningKey implements token.SigningKeys. Replicas that find none wait
+// for each other at the generation.
+func (s tokens) AddFirstSigningKey(ctx context.Context, k token.SigningKey) (token.SigningKey, error) {
+	present, err := s.ListSigningKeys(ctx)
+	if err != nil || len(present) > 0 {
+		return append(present, token.SigningKey{})[0], err
+	}
+	newest := token.SigningKey{ID: k.ID, PKCS8: k.PKCS8, Created: timeOf(micros(k.Created))}
+	err = s.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		var there token.SigningKey
+		var created int64
+		err := t.row(ctx, newestKey+` LIMIT 1`, nil, &there.ID, &there.PKCS8, &created)
+		if err == nil {
+			there.Created = timeOf(created)
+			newest = there
+		}
+		if !errors.Is(err, errNone) {
+			return err
+		}
+		_, err = t.exec(ctx, `INSERT INTO signing_key (id, pkcs8, created) VALUES ($1, $2, $3)`, args{k.ID, k.PKCS8, micros(k.Created)})
+		return err
+	})
+	if err != nil {
+		return token.SigningKey{}, wrap(err, "add first signing key")
+	}
+	return newest, nil
+}

@@ -1,0 +1,124 @@
+package metadata_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+func TestSessions(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, s := t.Context(), db.Tokens()
+		must(t, db.Directory().AddAccount(ctx, accountOf("alice")))
+		must(t, db.Directory().AddAccount(ctx, accountOf("bob")))
+		s1, s2, s3 := sessionOf("s1", "uid-alice", ""), sessionOf("s2", "uid-alice", "k1"), sessionOf("s3", "uid-bob", "")
+		s2.Created = created.Add(time.Minute)
+		for _, v := range []token.Session{s1, s2, s3} {
+			must(t, s.SaveSession(ctx, v))
+		}
+		s1.Owner, s2.Owner, s3.Owner = "user:alice", "user:alice", "user:bob"
+		got, err := s.SessionBySum(ctx, s2.Sum)
+		must(t, err)
+		if diff := cmp.Diff(s2, got); diff != "" {
+			t.Error(diff)
+		}
+		for uid, wanted := range map[string][]token.Session{"uid-alice": {s2, s1}, "": {s2, s1, s3}, "none": nil} {
+			got, err := s.ListSessions(ctx, uid)
+			must(t, err)
+			if diff := cmp.Diff(wanted, got); diff != "" {
+				t.Error(diff)
+			}
+		}
+		must(t, s.TouchSessions(ctx, map[string]time.Time{"s1": created.Add(time.Hour), "s3": created.Add(time.Hour), "none": created}))
+		must(t, s.TouchSessions(ctx, map[string]time.Time{"s1": created.Add(time.Minute)}))
+		must(t, s.RevokeSession(ctx, "s1", created.Add(time.Hour)))
+		must(t, s.RevokeSession(ctx, "s1", created.Add(2*time.Hour)))
+		s1.LastUsed, s1.Revoked = created.Add(time.Hour), created.Add(time.Hour)
+		got, err = s.SessionByID(ctx, "s1")
+		must(t, err)
+		if diff := cmp.Diff(s1, got); diff != "" {
+			t.Error(diff)
+		}
+		want(t, s.RevokeSession(ctx, "none", created), token.ErrUnknown)
+		for _, id := range []string{"", "none", "\x00", "s%"} {
+			_, err = s.SessionByID(ctx, id)
+			want(t, err, token.ErrUnknown)
+		}
+		_, err = s.SessionBySum(ctx, sha256.Sum256(nil))
+		want(t, err, token.ErrUnknown)
+	})
+}
+
+func TestFirstSigningKey(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, s := t.Context(), db.Tokens()
+		keys, err := s.ListSigningKeys(ctx)
+		if must(t, err); len(keys) != 0 {
+			t.Errorf("keys %v", keys)
+		}
+		chosen := make([]token.SigningKey, 12)
+		together(len(chosen), func(i int) bool {
+			k := token.SigningKey{ID: fmt.Sprint("key", i), PKCS8: []byte{byte(i), 0, 255}, Created: created}
+			var err error
+			if chosen[i], err = s.AddFirstSigningKey(context.Background(), k); err != nil {
+				t.Error(err)
+			}
+			return true
+		})
+		keys, err = s.ListSigningKeys(ctx)
+		if must(t, err); len(keys) != 1 {
+			t.Fatalf("%d keys", len(keys))
+		}
+		for _, k := range chosen {
+			if diff := cmp.Diff(keys[0], k); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+}
+
+// TestSecretsAreHashed is I-17: what a client shows is not in the files.
+func TestSecretsAreHashed(t *testing.T) {
+	dir := t.TempDir()
+	db, err := metadata.Open(t.Context(), "sqlite:"+filepath.Join(dir, "m.db"), metadata.Options{})
+	must(t, err)
+	const keyCanary, sessionCanary = "sallyport_key_canary-of-a-key", "sallyport_idt_canary-of-a-session"
+	must(t, db.Directory().AddAccount(t.Context(), accountOf("alice")))
+	key, session := keyOf("k1", "uid-alice"), sessionOf("s1", "uid-alice", "k1")
+	key.Sum, session.Sum = sha256.Sum256([]byte(keyCanary)), sha256.Sum256([]byte(sessionCanary))
+	must(t, db.Directory().AddKey(t.Context(), key))
+	must(t, db.Tokens().SaveSession(t.Context(), session))
+	check := func() {
+		sums := 0
+		must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			if strings.Contains(string(content), "canary") {
+				t.Errorf("I-17 %s holds a secret", e.Name())
+			}
+			sums += bytes.Count(content, key.Sum[:])
+			return err
+		}))
+		if sums == 0 {
+			t.Error("I-17 the sum of the key is not found either: the search proves nothing")
+		}
+	}
+	check()
+	must(t, db.Close())
+	check()
+}
