@@ -1,0 +1,37 @@
+package distribution
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/oci"
+)
+
+// deleteManifest removes a tag alone, or a manifest with every tag on it
+// (end-9).
+func (c *call) deleteManifest() error {
+	var err error
+	if d := c.ref.Digest(); d != "" {
+		err = c.view.DeleteManifest(c.r.Context(), c.repo, d)
+	} else {
+		err = c.view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag())
+	}
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusAccepted)
+	return nil
+}
+
+// deleteBlob removes the repository's link to a blob (end-10).
+func (c *call) deleteBlob() error {
+	err := c.view.DeleteBlob(c.r.Context(), c.repo, c.digest)
+	if errors.Is(err, oci.Unsupported) { // in use: not now
+		c.w.Header().Set("Allow", "GET, HEAD")
+	}
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusAccepted)
+	return nil
+}

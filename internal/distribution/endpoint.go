@@ -1,0 +1,207 @@
+package distribution
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/registry"
+)
+
+// A Gate says what a bearer token lets its bearer do.
+type Gate interface {
+	// Authorize returns the authority of a token, or that of an anonymous
+	// request for "". A token that proves nothing is access.ErrInvalidToken.
+	// Safe for concurrent use.
+	Authorize(ctx context.Context, bearer string) (access.Authority, error)
+}
+
+// Options configure a door. The zero value works for a door that nobody has to
+// log in to.
+type Options struct {
+	// Realm returns the absolute URL of the token endpoint for the challenge in
+	// the answer to r. Nil means the path "/token", which few clients take.
+	Realm func(r *http.Request) string
+	// Service is the name under which tokens are asked for; "" is sent as it is.
+	Service string
+	// Logger gets the errors that clients are not told; nil discards them.
+	Logger *slog.Logger
+}
+
+// New returns the handler of /v2 and everything below it. Each request works on
+// its own view of r, guarded by what gate says of the request's token. The
+// request id of error bodies is the answer's X-Request-Id, set before.
+func New(r registry.Registry, gate Gate, o Options) http.Handler {
+	if o.Realm == nil {
+		o.Realm = func(*http.Request) string { return "/token" }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &door{registry: r, gate: gate, realm: o.Realm, service: o.Service, log: o.Logger}
+}
+
+type door struct {
+	registry registry.Registry
+	gate     Gate
+	realm    func(*http.Request) string
+	service  string
+	log      *slog.Logger
+}
+
+// A call is one request with all that a handler may use to answer it. A handler
+// returns an error before it has written anything, or writes the answer.
+type call struct {
+	request
+	w         http.ResponseWriter
+	r         *http.Request
+	view      registry.Registry
+	authority access.Authority
+}
+
+// An endpoint is a line of the specification's table: methods on a resource.
+type endpoint struct {
+	spec    string // its name there
+	methods string // separated by a space
+	action  access.Action
+	serve   func(*call) error
+}
+
+// endpoints is the table (distribution-spec, "Endpoints"). The action is what a
+// challenge asks for when no check came far enough to say; what is checked is
+// registry.Guard's business.
+var endpoints = [resources][]endpoint{
+	ping:    {{"end-1", "GET HEAD", "", (*call).ping}},
+	catalog: {{"catalog", "GET HEAD", "", (*call).listRepositories}},
+	blob: {
+		{"end-2", "GET", access.Pull, (*call).getBlob},
+		{"end-2", "HEAD", access.Pull, (*call).headBlob},
+		{"end-10", "DELETE", access.Delete, (*call).deleteBlob},
+	},
+	manifest: {
+		{"end-3", "GET HEAD", access.Pull, (*call).getManifest},
+		{"end-7", "PUT", access.Push, (*call).putManifest},
+		{"end-9", "DELETE", access.Delete, (*call).deleteManifest},
+	},
+	uploads: {{"end-4 end-11", "POST", access.Push, (*call).startUpload}},
+	upload: {
+		{"end-5", "PATCH", access.Push, (*call).appendUpload},
+		{"end-6", "PUT", access.Push, (*call).finishUpload},
+		{"end-13", "GET HEAD", access.Push, (*call).uploadStatus},
+		{"end-14", "DELETE", access.Push, (*call).cancelUpload},
+	},
+	tags:      {{"end-8", "GET HEAD", access.Pull, (*call).listTags}},
+	referrers: {{"end-12", "GET HEAD", access.Pull, (*call).listReferrers}},
+}
+
+// find returns the line of the table that answers q.
+func find(q request) (endpoint, bool) {
+	for _, e := range endpoints[q.resource] {
+		for rest := e.methods; rest != ""; {
+			var method string
+			if method, rest, _ = strings.Cut(rest, " "); method == q.method {
+				return e, true
+			}
+		}
+	}
+	return endpoint{}, false
+}
+
+// allowed returns the methods that q's resource answers, for the Allow header.
+func allowed(q request) string {
+	var methods []string
+	for _, e := range endpoints[q.resource] {
+		methods = append(methods, strings.Fields(e.methods)...)
+	}
+	return strings.Join(methods, ", ")
+}
+
+// knownMethods are those that some endpoint answers.
+var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+
+// Header values that many answers share; nobody changes a slice of a header.
+var (
+	apiVersion  = []string{"registry/2.0"}
+	noSniff     = []string{"nosniff"}
+	vary        = []string{"Authorization"}
+	noBody      = []string{"0"}
+	jsonContent = []string{"application/json"}
+	noStore     = []string{"no-store"}
+)
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["Docker-Distribution-Api-Version"] = apiVersion
+	h["X-Content-Type-Options"] = noSniff
+	h["Vary"] = vary
+	c := &call{w: w, r: r}
+	if err := d.serve(c); err != nil {
+		d.fail(c, err)
+	}
+}
+
+// serve answers c or returns why not. Nobody without a live token learns more
+// than that one is needed; from there on a malformed request is told what is
+// wrong with it, and a well-formed one passes Guard first.
+func (d *door) serve(c *call) error {
+	q, malformed := parse(c.r.Method, c.r.URL.EscapedPath(), c.r.URL.RawQuery)
+	var e endpoint
+	switch {
+	case malformed == nil:
+		c.request = q
+		var found bool
+		if e, found = find(q); !found {
+			return methodNotAllowed(c.w, allowed(q))
+		}
+		malformed = checkCoding(c.r)
+	case !slices.Contains(knownMethods, c.r.Method):
+		return methodNotAllowed(c.w, strings.Join(knownMethods, ", "))
+	}
+	token, err := bearer(c.r.Header)
+	if err != nil {
+		return err
+	}
+	if c.authority, err = d.gate.Authorize(c.r.Context(), token); err != nil {
+		return err
+	}
+	if malformed != nil {
+		if err := c.authority.Ping(); err != nil {
+			return err
+		}
+		return malformed
+	}
+	c.view = registry.Guard(d.registry, c.authority)
+	return e.serve(c)
+}
+
+// ping answers any live token (end-1). Clients read the challenge from here, so
+// there is one even where anybody may pull.
+func (c *call) ping() error {
+	if err := c.authority.Ping(); err != nil {
+		return err
+	}
+	c.w.Header()["Cache-Control"] = noStore
+	c.write(http.StatusOK, jsonContent, []byte("{}"))
+	return nil
+}
+
+// scope returns what a token needs for q, as far as the request itself says.
+func (q request) scope() access.Grants {
+	var need access.Grants
+	switch e, found := find(q); {
+	case q.resource == catalog:
+		need.Add(access.Catalog, "*")
+	case !found || q.repo == "":
+	case e.action == access.Push:
+		need.Add(access.Repository(string(q.repo)), string(access.Pull), string(access.Push))
+	default:
+		need.Add(access.Repository(string(q.repo)), string(e.action))
+	}
+	if q.mount.Repo != "" {
+		need.Add(access.Repository(string(q.mount.Repo)), string(access.Pull))
+	}
+	return need
+}
