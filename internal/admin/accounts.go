@@ -1,0 +1,246 @@
+package admin
+
+import (
+	"bytes"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+// whoami says whom the caller is taken for.
+func (c *call) whoami() error {
+	id := c.authority.Identity
+	return c.json(http.StatusOK, client.Whoami{
+		Principal: id.Principal.String(),
+		Groups:    list(id.Principal.Groups),
+		Admin:     c.authority.MayAdmin(),
+		Method:    id.Proof.Method,
+		KeyID:     id.Proof.KeyID,
+		SessionID: id.Proof.SessionID,
+		Narrowed:  !id.Narrowing.IsZero(),
+		Expires:   when(id.Expires),
+	})
+}
+
+// kind returns which accounts the route is about.
+func (c *call) kind() access.Kind {
+	if strings.HasPrefix(c.r.URL.Path, client.APIPath+"/robots") {
+		return access.Robot
+	}
+	return access.User
+}
+
+func (c *call) target() account.Name {
+	return account.Name{Kind: c.kind(), Name: c.r.PathValue("name")}
+}
+
+func (c *call) listAccounts() error {
+	n, after, err := c.page()
+	if err != nil {
+		return err
+	}
+	if after != "" && access.ValidName(after) != nil {
+		return badRequest("query parameter after: want a name")
+	}
+	// One more than asked for tells whether there are more.
+	accounts, err := c.door.Accounts.List(c.r.Context(), c.kind(), after, n+1)
+	if err != nil {
+		return err
+	}
+	page := client.Page[client.Account]{Items: []client.Account{}}
+	if len(accounts) > n {
+		accounts = accounts[:n]
+		page.Next = accounts[n-1].Name
+	}
+	for _, a := range accounts {
+		page.Items = append(page.Items, view(a))
+	}
+	return c.json(http.StatusOK, page)
+}
+
+func (c *call) addUser() error {
+	var in client.NewUser
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	a, err := c.door.Accounts.AddUser(c.r.Context(), in.Name, in.Password.Secret)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, view(a))
+}
+
+func (c *call) addRobot() error {
+	var in client.NewRobot
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	a, err := c.door.Accounts.AddRobot(c.r.Context(), in.Name)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, view(a))
+}
+
+func (c *call) getAccount() error {
+	a, err := c.door.Accounts.Find(c.r.Context(), c.target())
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, view(a))
+}
+
+// changeAccount disables or enables; nothing else of an account can change.
+func (c *call) changeAccount() error {
+	var in client.AccountChange
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	change := c.door.Accounts.Enable
+	switch {
+	case in.Disabled == nil:
+		return badRequest("field \"disabled\" is missing")
+	case *in.Disabled && c.target() == c.own():
+		return errOwnAccount
+	case *in.Disabled:
+		change = c.door.Accounts.Disable
+	}
+	if err := change(c.r.Context(), c.target()); err != nil {
+		return err
+	}
+	return c.getAccount()
+}
+
+// errOwnAccount keeps the last administrator from locking everybody out.
+var errOwnAccount = refuse(http.StatusConflict, "own-account", "this is the account you are using; another administrator must do that")
+
+func (c *call) removeAccount() error {
+	if c.target() == c.own() {
+		return errOwnAccount
+	}
+	if err := c.door.Accounts.Remove(c.r.Context(), c.target()); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+// setPassword sets one's own password for the current one, and anybody's for
+// an administrator.
+func (c *call) setPassword() error {
+	own := c.target() == c.own()
+	if !own {
+		if err := c.authority.CheckAdmin(); err != nil {
+			return err
+		}
+	}
+	var in client.NewPassword
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	var err error
+	switch name := c.r.PathValue("name"); {
+	case own && in.Current.IsZero():
+		return badRequest("field \"current\" is missing: your own password changes only with the current one")
+	case own:
+		err = c.door.Accounts.ChangePassword(c.r.Context(), name, in.Current.Secret, in.Password.Secret)
+	case !in.Current.IsZero():
+		return badRequest("field \"current\" is for your own password only")
+	default:
+		err = c.door.Accounts.SetPassword(c.r.Context(), name, in.Password.Secret)
+	}
+	if err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func (c *call) importHtpasswd() error {
+	file, err := c.readBody("text/plain")
+	if err != nil {
+		return err
+	}
+	names, err := c.door.Accounts.ImportHtpasswd(c.r.Context(), bytes.NewReader(file))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, client.Imported{Users: list(names)})
+}
+
+func (c *call) listGroups() error {
+	n, after, err := c.page()
+	if err != nil {
+		return err
+	}
+	groups, err := c.door.Accounts.ListGroups(c.r.Context())
+	if err != nil {
+		return err
+	}
+	all := []client.Group{}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		all = append(all, client.Group{Name: name, Members: list(groups[name])})
+	}
+	page, err := cut(all, n, after, func(g client.Group) string { return g.Name })
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, page)
+}
+
+func (c *call) addMember() error {
+	member, err := parseName("member", c.r.PathValue("member"))
+	if err != nil {
+		return err
+	}
+	if err := c.door.Accounts.AddMember(c.r.Context(), c.r.PathValue("group"), member); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func (c *call) removeMember() error {
+	member, err := parseName("member", c.r.PathValue("member"))
+	if err != nil {
+		return err
+	}
+	group := c.r.PathValue("group")
+	if member == c.own() {
+		without := c.principal()
+		without.Groups = slices.DeleteFunc(slices.Clone(without.Groups), func(g string) bool { return g == group })
+		if !c.authority.Policy.AllowsAdmin(without) {
+			return refuse(http.StatusConflict, "own-account", "you would take the admin right from the account you are using; another administrator must do that")
+		}
+	}
+	if err := c.door.Accounts.RemoveMember(c.r.Context(), group, member); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func view(a account.Account) client.Account {
+	return client.Account{
+		Name: a.Name, Kind: string(a.Kind), Disabled: a.Disabled, Groups: list(a.Groups), Created: a.Created.UTC(),
+	}
+}
+
+// list returns s, never nil: an empty list is "[]".
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// when returns nil for what has not come.
+func when(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// A Gate says what a bearer token lets its bearer do.
+type Gate interface {
+	// Authorize returns the authority of a token, or that of an anonymous
+	// request for "". A token that proves nothing is access.ErrInvalidToken.
+	// Safe for concurrent use.
+	Authorize(ctx context.Context, bearer string) (access.Authority, error)
+}
+
+// Deps are the rooms that do the work.
+type Deps struct {
+	Accounts *account.Service
+	Tokens   *token.Service
+	Sweeper  *gc.Sweeper
+	Gate     Gate
+}
+
+// Options adjust New. The zero value works for tests.
+type Options struct {
+	// Realm returns the absolute URL of the token endpoint for the challenge in
+	// the answer to r. Nil means the path "/token".
+	Realm func(r *http.Request) string
+	// Service is the name under which tokens are asked for.
+	Service string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Logger gets one line for each change, and the errors that clients are not
+	// told; nil discards them.
+	Logger *slog.Logger
+}
+
+// New returns the handler of /api/ and everything below it. The request id of
+// errors is the answer's X-Request-Id, set before.
+func New(d Deps, o Options) http.Handler {
+	if o.Realm == nil {
+		o.Realm = func(*http.Request) string { return "/token" }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &door{Deps: d, Options: o, mux: http.NewServeMux()}
+	for _, rt := range routes {
+		h.mux.HandleFunc(rt.method+" "+client.APIPath+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
+			h.serve(&call{door: h, w: w, r: r}, rt)
+		})
+	}
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c := &call{door: h, w: w, r: r}
+		c.fail(h.noRoute(w, r))
+	})
+	return h
+}
+
+type door struct {
+	Deps
+	Options
+	mux *http.ServeMux
+}
+
+func (h *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Cache-Control", "no-store")
+	head.Set("Vary", "Authorization")
+	head.Set("X-Content-Type-Options", "nosniff")
+	h.mux.ServeHTTP(w, r)
+}
+
+// noRoute says why no route answers r.
+func (h *door) noRoute(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	for _, method := range methods {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := h.mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return refuse(http.StatusNotFound, "not-found", "the admin API has nothing at this path")
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return refuse(http.StatusMethodNotAllowed, "method-not-allowed", "use %s", strings.Join(allowed, ", "))
+}
+
+// serve answers c by rt: first who asks, then whether that one may, and only
+// then what is asked.
+func (h *door) serve(c *call, rt route) {
+	err := c.enter(rt)
+	if err == nil {
+		err = c.readQuery(rt.query)
+	}
+	if err == nil {
+		err = rt.serve(c)
+	}
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if rt.method != http.MethodGet {
+		h.Logger.InfoContext(c.r.Context(), "api changed something", "request", c.requestID(),
+			"principal", c.principal().String(), "method", rt.method, "path", c.r.URL.Path)
+	}
+}

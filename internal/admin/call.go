@@ -1,0 +1,238 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+// maxPage is the most that one part of a list holds, and the default.
+const maxPage = 1000
+
+// A call is one request with all that a handler may use to answer it. A handler
+// returns an error before it has written anything, or writes the answer.
+type call struct {
+	door      *door
+	w         http.ResponseWriter
+	r         *http.Request
+	authority access.Authority
+	query     url.Values
+}
+
+func (c *call) principal() access.Principal { return c.authority.Identity.Principal }
+func (c *call) requestID() string           { return c.w.Header().Get("X-Request-Id") }
+
+// bearerToken returns the token in the one Authorization header, or "" without
+// such a header (RFC 6750, 2.1). Errors: access.ErrInvalidToken.
+func bearerToken(h http.Header) (string, error) {
+	lines := h["Authorization"]
+	if len(lines) == 0 {
+		return "", nil
+	}
+	scheme, bearer, _ := strings.Cut(lines[0], " ")
+	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || bearer == "" || strings.ContainsAny(bearer, " ,\t") {
+		return "", access.ErrInvalidToken
+	}
+	return bearer, nil
+}
+
+// readQuery takes the parameters that the route knows, each once.
+func (c *call) readQuery(known string) error {
+	values, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return badRequest("the query is not well-formed")
+	}
+	for name, given := range values {
+		if !slices.Contains(strings.Fields(known), name) {
+			return badRequest("query parameter %.40q is not known here", name)
+		}
+		if len(given) > 1 {
+			return badRequest("query parameter %q is given %d times", name, len(given))
+		}
+	}
+	c.query = values
+	return nil
+}
+
+// page returns the parameters n and after.
+func (c *call) page() (n int, after string, err error) {
+	n = maxPage
+	if text := c.query.Get("n"); c.query.Has("n") {
+		n, err = strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPage {
+			return 0, "", badRequest("query parameter n: want a number from 1 to %d", maxPage)
+		}
+	}
+	after = c.query.Get("after")
+	if len(after) > access.MaxName {
+		return 0, "", badRequest("query parameter after: want what \"next\" said")
+	}
+	return n, after, nil
+}
+
+// cut returns the part of all, which is in order, that follows the item called
+// after, and at most n of it.
+func cut[T any](all []T, n int, after string, name func(T) string) (client.Page[T], error) {
+	if after != "" {
+		i := slices.IndexFunc(all, func(t T) bool { return name(t) == after })
+		if i < 0 {
+			return client.Page[T]{}, badRequest("query parameter after: nothing in the list is called that any more; begin again")
+		}
+		all = all[i+1:]
+	}
+	page := client.Page[T]{Items: all[:min(n, len(all))]}
+	if len(page.Items) < len(all) {
+		page.Next = name(page.Items[len(page.Items)-1])
+	}
+	return page, nil
+}
+
+// readBody returns a body of one of the given media types, at most
+// client.MaxBody bytes of it.
+func (c *call) readBody(types ...string) ([]byte, error) {
+	given, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	if err != nil || !slices.Contains(types, given) {
+		return nil, refuse(http.StatusUnsupportedMediaType, "unsupported-media-type", "Content-Type must be %s", strings.Join(types, " or "))
+	}
+	if set := params["charset"]; set != "" && !strings.EqualFold(set, "utf-8") {
+		return nil, refuse(http.StatusUnsupportedMediaType, "unsupported-media-type", "Content-Type: the charset must be utf-8")
+	}
+	if c.r.Header.Get("Content-Encoding") != "" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "unsupported-media-type", "Content-Encoding: send the body as it is")
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, client.MaxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "too-large", "the body is larger than %d bytes", client.MaxBody)
+	}
+	if err != nil {
+		return nil, badRequest("the body could not be read to its end")
+	}
+	return b, nil
+}
+
+// readJSON reads a body that is one JSON object with fields of out, none of
+// them twice, and nothing else.
+func (c *call) readJSON(out any) error {
+	b, err := c.readBody("application/json")
+	if err != nil {
+		return err
+	}
+	return decode(b, out)
+}
+
+// decode is strict where encoding/json is not: it would take "Password" and
+// "paſſword" for "password", the last of two, and anything after the end.
+func decode(b []byte, out any) error {
+	fields := jsonFields(reflect.TypeOf(out).Elem())
+	d := json.NewDecoder(bytes.NewReader(b))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return badRequest("the body must be a JSON object")
+	}
+	values := map[string]json.RawMessage{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return notJSON(err)
+		}
+		name := key.(string) // the decoder takes nothing else here
+		if !slices.Contains(fields, name) {
+			return badRequest("field %.40q is not known: use %s", name, strings.Join(fields, ", "))
+		}
+		if _, twice := values[name]; twice {
+			return badRequest("field %q is there twice", name)
+		}
+		var v json.RawMessage
+		if err := d.Decode(&v); err != nil {
+			return notJSON(err)
+		}
+		values[name] = v
+	}
+	if _, err := d.Token(); err != nil {
+		return notJSON(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("the body goes on after the JSON object")
+	}
+	for name, v := range values {
+		if string(v) == "null" {
+			return badRequest("field %q is null: leave it out instead", name)
+		}
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return badRequest("field %q: want %s, not %s", e.Field, e.Type, e.Value)
+		}
+		return notJSON(err)
+	}
+	return nil
+}
+
+func notJSON(err error) error {
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return badRequest("the body is not valid JSON: %s at byte %d", e, e.Offset)
+	}
+	return badRequest("the body is not valid JSON")
+}
+
+// jsonFields returns the names of the fields of a body's type.
+func jsonFields(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// json answers with v.
+func (c *call) json(status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write answer: %w", err)
+	}
+	c.write(status, "application/json", append(body, '\n'))
+	return nil
+}
+
+// done answers that there is nothing to say.
+func (c *call) done() error {
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (c *call) write(status int, mediaType string, body []byte) {
+	c.w.Header().Set("Content-Type", mediaType)
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	c.w.WriteHeader(status)
+	if c.r.Method != http.MethodHead {
+		c.w.Write(body) // a client that has gone away needs no answer
+	}
+}
+
+// parseName reads "user:alice" or "robot:ci".
+func parseName(field, s string) (account.Name, error) {
+	kind, name, _ := strings.Cut(s, ":")
+	n := account.Name{Kind: access.Kind(kind), Name: name}
+	if n.Kind != access.User && n.Kind != access.Robot || access.ValidName(name) != nil {
+		return n, badRequest("%s: %.80q is no account: use user:NAME or robot:NAME", field, s)
+	}
+	return n, nil
+}
+
+// own returns the caller's name.
+func (c *call) own() account.Name {
+	return account.Name{Kind: c.principal().Kind, Name: c.principal().Name}
+}

@@ -1,0 +1,35 @@
+package admin
+
+import "net/http"
+
+// A Route is a line of the API as tests see it.
+type Route struct {
+	Method, Pattern string
+	// Admin: for administrators alone. Narrowed: for narrowed credentials too.
+	Admin, Narrowed bool
+}
+
+// Routes returns all of the API.
+func Routes() []Route {
+	var out []Route
+	for _, rt := range routes {
+		out = append(out, Route{rt.method, rt.pattern, rt.who == administrator, rt.who == anyCredential})
+	}
+	return out
+}
+
+// Challenge returns the challenge of an answer to r for a token that lacks the scope.
+func Challenge(o Options, r *http.Request, reason string) string {
+	c := &call{door: &door{Options: o}, w: header{}, r: r}
+	c.challenge("", reason)
+	return c.w.Header().Get("WWW-Authenticate")
+}
+
+type header http.Header
+
+func (h header) Header() http.Header       { return http.Header(h) }
+func (header) Write(b []byte) (int, error) { return len(b), nil }
+func (header) WriteHeader(int)             {}
+
+// Decode is the strict reader of bodies.
+func Decode(b []byte, out any) error { return decode(b, out) }

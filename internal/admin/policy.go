@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/gc"
+)
+
+func (c *call) showPolicy() error {
+	v, err := c.door.Accounts.ShowPolicy(c.r.Context())
+	if err != nil {
+		return err
+	}
+	return c.policy(v)
+}
+
+// policy answers with a version; its number is the entity tag.
+func (c *call) policy(v account.PolicyVersion) error {
+	c.w.Header().Set("ETag", strconv.Quote(strconv.FormatInt(v.Version, 10)))
+	return c.json(http.StatusOK, client.Policy{
+		Version: v.Version, Author: v.Author, Applied: v.Applied.UTC(), Document: v.Document,
+	})
+}
+
+// applyPolicy replaces the version that If-Match names (RFC 9110, 13.1.1).
+func (c *call) applyPolicy() error {
+	base, err := c.base()
+	if err != nil {
+		return err
+	}
+	document, err := c.readBody("application/yaml", "text/plain")
+	if err != nil {
+		return err
+	}
+	// Parsed here for the lines and fields of what is wrong.
+	if _, err := access.ParsePolicy(document); err != nil {
+		return err
+	}
+	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), string(document), base, c.principal())
+	if err != nil {
+		return err
+	}
+	return c.policy(v)
+}
+
+func (c *call) base() (int64, error) {
+	tag := c.r.Header.Get("If-Match")
+	if tag == "" {
+		return 0, refuse(http.StatusPreconditionRequired, "precondition-required", "If-Match is missing: name the version that this policy is based on, such as \"3\"")
+	}
+	number, quoted := strings.CutPrefix(tag, `"`)
+	number, closed := strings.CutSuffix(number, `"`)
+	base, err := strconv.ParseInt(number, 10, 64)
+	if !quoted || !closed || err != nil || base < 0 {
+		return 0, badRequest("If-Match: want one version in quotes, such as \"3\"")
+	}
+	return base, nil
+}
+
+func (c *call) sweepStatus() error {
+	s, err := c.door.Sweeper.Status(c.r.Context())
+	if err != nil {
+		return err
+	}
+	out := client.SweepStatus{Running: s.Running}
+	if s.Last != nil {
+		last := client.Sweep(*s.Last)
+		out.Last = &last
+	}
+	return c.json(http.StatusOK, out)
+}
+
+// sweep runs until the sweep is over or the client leaves.
+func (c *call) sweep() error {
+	var in client.SweepRequest
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	run := c.door.Sweeper.Sweep
+	if in.DryRun {
+		run = c.door.Sweeper.DryRun
+	}
+	var report gc.Report
+	report, err := run(c.r.Context())
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, client.Sweep(report))
+}

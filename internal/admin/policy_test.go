@@ -1,0 +1,111 @@
+package admin_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/admin"
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+func TestPolicy(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		show := req{method: "GET", path: "/policy"}
+		apply := func(text, base string) req {
+			return req{method: "PUT", path: "/policy", body: text, contentType: "application/yaml", ifMatch: base}
+		}
+		w := f.want(b, 200, show)
+		if w.Header().Get("ETag") != `"2"` {
+			t.Errorf("ETag is %q", w.Header().Get("ETag"))
+		}
+		now := read[client.Policy](f, b, 200, show)
+		if now.Version != 2 || now.Document != policy || now.Author != "user:admin" {
+			t.Errorf("policy is %+v", now)
+		}
+		f.refused(b, 428, apply(policy, ""))
+		for _, tag := range []string{"2", `W/"2"`, "*", `"2", "1"`, `"x"`, `"-1"`, `""`} {
+			f.refused(b, 400, apply(policy, tag))
+		}
+		for _, tag := range []string{`"1"`, `"3"`, `"0"`} {
+			f.refused(b, 412, apply(policy, tag))
+		}
+		f.refused(b, 415, req{method: "PUT", path: "/policy", body: policy, ifMatch: `"2"`})
+		f.refused(b, 413, apply(policy+strings.Repeat("#\n", client.MaxBody), `"2"`))
+
+		p := f.refused(b, 400, apply("version: 1\nrules:\n  - who: [bob]\n    what: [\"**\"]\n    may: [fly]\n", `"2"`))
+		var at []string
+		for _, e := range p.Errors {
+			at = append(at, e.String())
+			if e.Line == 0 || e.Field == "" {
+				t.Errorf("problem without line or field: %+v", e)
+			}
+		}
+		if len(at) != 2 || !strings.HasPrefix(at[0], "line 3: rules[0].who[0]: ") || !strings.HasPrefix(at[1], "line 5: rules[0].may[0]: ") {
+			t.Errorf("problems are %q", at)
+		}
+		if got := read[client.Policy](f, b, 200, show); got.Version != 2 {
+			t.Errorf("after refused ones the version is %d", got.Version)
+		}
+		next := policy + "# more\n"
+		if got := read[client.Policy](f, b, 200, apply(next, `"2"`)); got.Version != 3 || got.Document != next {
+			t.Errorf("applied %+v", got)
+		}
+		f.refused(b, 412, apply(policy, `"2"`))
+	})
+}
+
+func TestSweeps(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		if got := read[client.SweepStatus](f, b, 200, req{method: "GET", path: "/gc"}); got.Running || got.Last != nil {
+			t.Errorf("before the first: %+v", got)
+		}
+		if got := read[client.Sweep](f, b, 200, req{method: "POST", path: "/gc", body: `{"dryRun":true}`}); !got.DryRun || got.Err != "" {
+			t.Errorf("dry run: %+v", got)
+		}
+		if got := read[client.Sweep](f, b, 200, req{method: "POST", path: "/gc", body: `{"dryRun":false}`}); got.DryRun || got.Err != "" {
+			t.Errorf("sweep: %+v", got)
+		}
+		if got := read[client.SweepStatus](f, b, 200, req{method: "GET", path: "/gc"}); got.Last == nil || got.Last.DryRun {
+			t.Errorf("after it: %+v", got)
+		}
+		f.refused(b, 400, req{method: "POST", path: "/gc", body: `{"dryrun":true}`})
+	})
+}
+
+// TestSecrets: whatever is sent to the API, neither its log nor its answers
+// repeat a secret (L-01), but for the one answer to a new key.
+func TestSecrets(t *testing.T) {
+	f := onSQLite(t)
+	root := f.as("admin")
+	_, narrowed := f.key(robot("ci"), 3600e9, nil, []string{"pull"})
+	k := read[client.CreatedKey](f, root, 201, req{method: "POST", path: "/keys", body: `{"owner":"robot:ci"}`})
+	for _, b := range []bearer{nobody, narrowed, f.as("alice"), root} {
+		for _, rt := range admin.Routes() {
+			s := samples[rt.Method+" "+rt.Pattern]
+			s.method = rt.Method
+			f.do(b, s.req)
+			for _, text := range []string{
+				`{"password":"canary 1"`, `{"password":"canary 1"}`, `{"name":"canary-ok","password":"canary 1 long"}`,
+				`{"current":"canary 1","password":"canary 1 long"}`, `{"password":["canary 1"]}`, "erin:canary 1\n",
+			} {
+				s.body = text
+				f.do(b, s.req)
+			}
+		}
+	}
+	canaries := []string{"canary password", "canary 1", "sallyport_idt_", k.Secret.Reveal(), "$argon2id$", root.access, narrowed.access}
+	for _, c := range canaries {
+		if strings.Contains(f.logged(), c) {
+			t.Errorf("the log holds %q", c)
+		}
+		if strings.Contains(f.answers.String(), c) {
+			t.Errorf("an answer holds %q", c)
+		}
+	}
+	if !strings.Contains(f.logged(), "api changed something") || slices.Contains(canaries, "") {
+		t.Error("nothing was logged, so nothing is proven")
+	}
+}

@@ -1,0 +1,174 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// Everybody selects the keys or sessions of all accounts, which only an
+// administrator may see; "" selects the caller's own.
+const Everybody = "all"
+
+// kinds of accounts, as the first segment of their path.
+var collections = map[string]string{"user": "users", "robot": "robots"}
+
+// Whoami returns who the server takes us for.
+func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
+	return get[Whoami](ctx, c, "whoami")
+}
+
+// Accounts returns all people ("user") or machines ("robot"), by name.
+func (c *Client) Accounts(ctx context.Context, kind string) ([]Account, error) {
+	return list[Account](ctx, c, "", collections[kind])
+}
+
+// AddUser adds a person.
+func (c *Client) AddUser(ctx context.Context, u NewUser) (Account, error) {
+	return send[Account](ctx, c, http.MethodPost, u, "users")
+}
+
+// AddRobot adds a machine.
+func (c *Client) AddRobot(ctx context.Context, name string) (Account, error) {
+	return send[Account](ctx, c, http.MethodPost, NewRobot{name}, "robots")
+}
+
+// Disable takes every right from an account until Enable.
+func (c *Client) Disable(ctx context.Context, kind, name string) (Account, error) {
+	return c.setDisabled(ctx, kind, name, true)
+}
+
+// Enable undoes Disable.
+func (c *Client) Enable(ctx context.Context, kind, name string) (Account, error) {
+	return c.setDisabled(ctx, kind, name, false)
+}
+
+func (c *Client) setDisabled(ctx context.Context, kind, name string, disabled bool) (Account, error) {
+	return send[Account](ctx, c, http.MethodPatch, AccountChange{&disabled}, collections[kind], name)
+}
+
+// RemoveAccount removes an account for ever.
+func (c *Client) RemoveAccount(ctx context.Context, kind, name string) error {
+	return c.do(ctx, ask{method: http.MethodDelete, path: []string{collections[kind], name}}, nil)
+}
+
+// SetPassword sets a person's password and ends the person's sessions.
+func (c *Client) SetPassword(ctx context.Context, name string, p NewPassword) error {
+	return c.do(ctx, ask{method: http.MethodPut, path: []string{"users", name, "password"}, body: p}, nil)
+}
+
+// ImportHtpasswd adds a person for each line of an htpasswd file.
+func (c *Client) ImportHtpasswd(ctx context.Context, file []byte) (Imported, error) {
+	var out Imported
+	err := c.do(ctx, ask{
+		method: http.MethodPost, path: []string{"htpasswd"}, body: file,
+		header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+	}, &out)
+	return out, err
+}
+
+// Groups returns all groups, by name.
+func (c *Client) Groups(ctx context.Context) ([]Group, error) {
+	return list[Group](ctx, c, "", "groups")
+}
+
+// AddMember puts an account ("user:alice") into a group.
+func (c *Client) AddMember(ctx context.Context, group, member string) error {
+	return c.do(ctx, ask{method: http.MethodPut, path: []string{"groups", group, "members", member}}, nil)
+}
+
+// RemoveMember takes an account out of a group.
+func (c *Client) RemoveMember(ctx context.Context, group, member string) error {
+	return c.do(ctx, ask{method: http.MethodDelete, path: []string{"groups", group, "members", member}}, nil)
+}
+
+// Keys returns the access keys of an owner, newest first.
+func (c *Client) Keys(ctx context.Context, owner string) ([]Key, error) {
+	return list[Key](ctx, c, owner, "keys")
+}
+
+// CreateKey makes an access key. The answer is the only one with its secret.
+func (c *Client) CreateKey(ctx context.Context, k NewKey) (CreatedKey, error) {
+	return send[CreatedKey](ctx, c, http.MethodPost, k, "keys")
+}
+
+// RevokeKey ends an access key and what came of it.
+func (c *Client) RevokeKey(ctx context.Context, id string) error {
+	return c.do(ctx, ask{method: http.MethodDelete, path: []string{"keys", id}}, nil)
+}
+
+// Sessions returns the sessions of an owner, newest first.
+func (c *Client) Sessions(ctx context.Context, owner string) ([]Session, error) {
+	return list[Session](ctx, c, owner, "sessions")
+}
+
+// RevokeSession ends a session and the tokens that came of it.
+func (c *Client) RevokeSession(ctx context.Context, id string) error {
+	return c.do(ctx, ask{method: http.MethodDelete, path: []string{"sessions", id}}, nil)
+}
+
+// Policy returns the policy as it is now.
+func (c *Client) Policy(ctx context.Context) (Policy, error) {
+	return get[Policy](ctx, c, "policy")
+}
+
+// ApplyPolicy replaces version base of the policy.
+func (c *Client) ApplyPolicy(ctx context.Context, document []byte, base int64) (Policy, error) {
+	var out Policy
+	err := c.do(ctx, ask{
+		method: http.MethodPut, path: []string{"policy"}, body: document,
+		header: http.Header{
+			"Content-Type": {"application/yaml"},
+			"If-Match":     {strconv.Quote(strconv.FormatInt(base, 10))},
+		},
+	}, &out)
+	return out, err
+}
+
+// Sweep runs a sweep and waits for its end.
+func (c *Client) Sweep(ctx context.Context, r SweepRequest) (Sweep, error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
+	return send[Sweep](ctx, c, http.MethodPost, r, "gc")
+}
+
+// SweepStatus returns what the sweeper does and last did.
+func (c *Client) SweepStatus(ctx context.Context) (SweepStatus, error) {
+	return get[SweepStatus](ctx, c, "gc")
+}
+
+func get[T any](ctx context.Context, c *Client, path ...string) (out T, err error) {
+	err = c.do(ctx, ask{method: http.MethodGet, path: path}, &out)
+	return out, err
+}
+
+func send[T any](ctx context.Context, c *Client, method string, body any, path ...string) (out T, err error) {
+	err = c.do(ctx, ask{method: method, path: path, body: body}, &out)
+	return out, err
+}
+
+// maxPages bounds a listing, should a server never end it.
+const maxPages = 10_000
+
+// list reads all parts of a list.
+func list[T any](ctx context.Context, c *Client, owner string, path ...string) ([]T, error) {
+	all := []T{}
+	query := url.Values{}
+	if owner != "" {
+		query.Set("owner", owner)
+	}
+	for range maxPages {
+		var page Page[T]
+		if err := c.do(ctx, ask{method: http.MethodGet, path: path, query: query}, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" {
+			return all, nil
+		}
+		query.Set("after", page.Next)
+	}
+	return nil, fmt.Errorf("the list has more than %d parts", maxPages)
+}

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// APIPath is where the admin API begins.
+const APIPath = "/api/v1"
+
+// MaxBody bounds the body of a request to the admin API, in bytes.
+const MaxBody = 1 << 20
+
+// ProblemType is the media type of an error (RFC 9457).
+const ProblemType = "application/problem+json"
+
+// A Secret is a secret that travels in a body: in JSON, and only there, it is
+// written out. Everywhere else it redacts itself as access.Secret does.
+type Secret struct{ access.Secret }
+
+// MarshalJSON writes the secret itself.
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.Reveal()) }
+
+// UnmarshalJSON reads a string.
+func (s *Secret) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return err
+	}
+	s.Secret = access.NewSecret(text)
+	return nil
+}
+
+// A Page is a part of a list. Next is "" at its end, else the value of the
+// query parameter "after" that gives the following part.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// An Account is a person or a machine.
+type Account struct {
+	Name     string    `json:"name"`
+	Kind     string    `json:"kind"` // "user" or "robot"
+	Disabled bool      `json:"disabled"`
+	Groups   []string  `json:"groups"`
+	Created  time.Time `json:"created"`
+}
+
+// A NewUser is the body of POST /users.
+type NewUser struct {
+	Name     string `json:"name"`
+	Password Secret `json:"password"`
+}
+
+// A NewRobot is the body of POST /robots.
+type NewRobot struct {
+	Name string `json:"name"`
+}
+
+// An AccountChange is the body of PATCH on an account.
+type AccountChange struct {
+	Disabled *bool `json:"disabled"`
+}
+
+// A NewPassword is the body of PUT /users/NAME/password. Current is needed for
+// the caller's own password, and only there.
+type NewPassword struct {
+	Current  Secret `json:"current"`
+	Password Secret `json:"password"`
+}
+
+// Imported is the answer to POST /htpasswd.
+type Imported struct {
+	Users []string `json:"users"`
+}
+
+// A Group is a local group.
+type Group struct {
+	Name    string   `json:"name"`
+	Members []string `json:"members"` // "user:alice", sorted
+}
+
+// A Key is an access key without its secret. A time that is absent has not come.
+type Key struct {
+	ID           string     `json:"id"`
+	Owner        string     `json:"owner"` // "robot:ci"
+	Label        string     `json:"label"`
+	Repositories []string   `json:"repositories"` // patterns; none: not narrowed
+	Actions      []string   `json:"actions"`      // none: not narrowed
+	Created      time.Time  `json:"created"`
+	Expires      time.Time  `json:"expires"`
+	Revoked      *time.Time `json:"revoked,omitempty"`
+	LastUsed     *time.Time `json:"lastUsed,omitempty"`
+}
+
+// A NewKey is the body of POST /keys. An empty Owner is the caller; ExpiresIn is
+// in seconds, 0 for the server's default.
+type NewKey struct {
+	Owner        string   `json:"owner"`
+	Label        string   `json:"label"`
+	ExpiresIn    int64    `json:"expiresIn"`
+	Repositories []string `json:"repositories"`
+	Actions      []string `json:"actions"`
+}
+
+// A CreatedKey is the answer to POST /keys: the one place that shows the secret.
+type CreatedKey struct {
+	Key
+	Secret Secret `json:"secret"`
+}
+
+// A Session is what an identity token stands for, without the token.
+type Session struct {
+	ID       string     `json:"id"`
+	Owner    string     `json:"owner"`
+	Client   string     `json:"client"`
+	KeyID    string     `json:"keyId,omitempty"` // the access key it was begun with
+	Created  time.Time  `json:"created"`
+	Expires  time.Time  `json:"expires"`
+	Revoked  *time.Time `json:"revoked,omitempty"`
+	LastUsed *time.Time `json:"lastUsed,omitempty"`
+}
+
+// A Policy is one version of the policy document.
+type Policy struct {
+	Version  int64     `json:"version"`
+	Author   string    `json:"author"`
+	Applied  time.Time `json:"applied"`
+	Document string    `json:"document"`
+}
+
+// A SweepRequest is the body of POST /gc.
+type SweepRequest struct {
+	DryRun bool `json:"dryRun"`
+}
+
+// A Sweep says what a sweep did, or what a dry run found it would do.
+type Sweep struct {
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	DryRun   bool      `json:"dryRun"`
+	Uploads  int64     `json:"uploads"`
+	Links    int64     `json:"links"`
+	Blobs    int64     `json:"blobs"`
+	Bytes    int64     `json:"bytes"`
+	Err      string    `json:"error,omitempty"`
+}
+
+// A SweepStatus is the answer to GET /gc.
+type SweepStatus struct {
+	Running bool   `json:"running"`
+	Last    *Sweep `json:"last,omitempty"`
+}
+
+// Whoami is who the server takes the caller for.
+type Whoami struct {
+	Principal string     `json:"principal"`
+	Groups    []string   `json:"groups"`
+	Admin     bool       `json:"admin"`
+	Method    string     `json:"method"` // how it was proven: "password", "key", "session"
+	KeyID     string     `json:"keyId,omitempty"`
+	SessionID string     `json:"sessionId,omitempty"`
+	Narrowed  bool       `json:"narrowed"` // the credential may do less than its owner
+	Expires   *time.Time `json:"expires,omitempty"`
+}
+
+// A Problem is an error as the server describes it (RFC 9457).
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail,omitempty"`
+	RequestID string `json:"requestId,omitempty"`
+	// Errors says what is wrong where, in a document that was sent.
+	Errors []FieldError `json:"errors,omitempty"`
+}
+
+// A FieldError is what is wrong at one place of a document. Line 1 is the
+// first; 0 is unknown.
+type FieldError struct {
+	Line   int    `json:"line,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Detail string `json:"detail"`
+}
+
+// Error gives the detail for a terminal: text of the server is escaped.
+func (p *Problem) Error() string {
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	if text == "" {
+		text = fmt.Sprintf("the server answered %d", p.Status)
+	}
+	text = Printable(text)
+	if p.RequestID != "" {
+		text += " (request " + Printable(p.RequestID) + ")"
+	}
+	for _, e := range p.Errors {
+		text += "\n  " + e.String()
+	}
+	return text
+}
+
+func (e FieldError) String() string {
+	switch {
+	case e.Line > 0 && e.Field != "":
+		return fmt.Sprintf("line %d: %s: %s", e.Line, Printable(e.Field), Printable(e.Detail))
+	case e.Line > 0:
+		return fmt.Sprintf("line %d: %s", e.Line, Printable(e.Detail))
+	}
+	return Printable(e.Detail)
+}
