@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// TestAdmin runs the commands that speak to the admin API, as they were built,
+// against servers of their own: the scripts of testdata/admin and the examples
+// of docs/cli.md.
+func TestAdmin(t *testing.T) {
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	t.Run("scripts", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/admin",
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+				return nil
+			},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"server": scriptServer, "exits": scriptExits, "remember": scriptRemember, "mode": scriptMode,
+			},
+		})
+	})
+	t.Run("docs", testDocs)
+}
+
+// adminPassword is the first password of every server's administrator. All
+// secrets in scripts and docs are called canaries: no log may hold one.
+const adminPassword = "canary-of-the-administrator"
+
+// A testServer is a process of its own.
+type testServer struct {
+	dir, address string
+	log          bytes.Buffer
+	cmd          *exec.Cmd
+	exited       chan error
+}
+
+// startServer starts a server whose data are in dir/data.
+func startServer(dir string) (*testServer, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &testServer{dir: dir, address: l.Addr().String(), exited: make(chan error, 1)}
+	if err := errors.Join(l.Close(), os.MkdirAll(dir, 0o700)); err != nil {
+		return nil, err
+	}
+	password := filepath.Join(dir, "admin-password.txt")
+	if err := os.WriteFile(password, []byte(adminPassword+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	s.cmd = exec.Command("sallyport", "serve", "--data", filepath.Join(dir, "data"), "--listen", s.address,
+		"--health-listen", "", "--admin-password-file", password)
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { s.exited <- s.cmd.Wait() }()
+	for range 1500 {
+		if c, err := net.Dial("tcp", s.address); err == nil {
+			c.Close()
+			return s, nil
+		}
+		select {
+		case err := <-s.exited:
+			return nil, fmt.Errorf("the server exited: %v\n%s", err, &s.log)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	s.cmd.Process.Kill()
+	return nil, fmt.Errorf("the server does not listen after 30 s\n%s", &s.log)
+}
+
+// stop ends the server and reads its log for secrets (L-01).
+func (s *testServer) stop() error {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-s.exited; err != nil {
+		return fmt.Errorf("the server ended with %v\n%s", err, &s.log)
+	}
+	for _, secret := range []string{"canary", "sallyport_key_", "sallyport_idt_"} {
+		if strings.Contains(s.log.String(), secret) {
+			return fmt.Errorf("L-01: the log holds %q\n%s", secret, &s.log)
+		}
+	}
+	return nil
+}
+
+// server NAME starts a server and sets $NAME (its address), $NAME_URL,
+// $NAME_CA and the file NAME/admin-password.txt.
+func scriptServer(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[0]
+	s, err := startServer(ts.MkAbs(name))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(s.stop()) })
+	ts.Setenv(name, s.address)
+	ts.Setenv(name+"_URL", "https://"+s.address)
+	ts.Setenv(name+"_CA", filepath.Join(s.dir, "data", "tls", "ca.pem"))
+}
+
+// exits CODE PROGRAM ARG… runs a program that must end with this code.
+func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err != nil && !failed:
+		ts.Fatalf("%v", err)
+	case failed && exit.ExitCode() != want, !failed && want != 0:
+		ts.Fatalf("%s ended with %v, want exit code %d\n%s", args[1], err, want, ts.ReadFile("stderr"))
+	}
+}
+
+// remember NAME sets $NAME to the standard output of the last command; with a
+// field, to the first value of that field in its JSON.
+func scriptRemember(ts *testscript.TestScript, _ bool, args []string) {
+	value := strings.TrimSpace(ts.ReadFile("stdout"))
+	if len(args) > 1 {
+		_, after, found := strings.Cut(value, `"`+args[1]+`": "`)
+		if !found {
+			ts.Fatalf("%s has no field %q", value, args[1])
+		}
+		value, _, _ = strings.Cut(after, `"`)
+	}
+	ts.Setenv(args[0], value)
+}
+
+// mode MODE FILE checks the permissions of a file.
+func scriptMode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%#o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+// leaves returns the commands below c that do something.
+func leaves(c *cobra.Command) []*cobra.Command {
+	if !c.HasSubCommands() {
+		return []*cobra.Command{c}
+	}
+	var out []*cobra.Command
+	for _, sub := range c.Commands() {
+		out = append(out, leaves(sub)...)
+	}
+	return out
+}
+
+// adminLeaves returns them for all commands of the admin API.
+func adminLeaves() []*cobra.Command {
+	root := newRoot()
+	var out []*cobra.Command
+	for _, c := range root.Commands() {
+		if slices.ContainsFunc(adminCommands(), func(a *cobra.Command) bool { return a.Name() == c.Name() }) {
+			out = append(out, leaves(c)...)
+		}
+	}
+	return out
+}
+
+// TestHelp: every command explains itself, and its examples are command lines
+// that it takes.
+func TestHelp(t *testing.T) {
+	for _, c := range adminLeaves() {
+		t.Run(c.CommandPath(), func(t *testing.T) {
+			if c.Short == "" || strings.TrimSpace(c.Example) == "" {
+				t.Fatal("there is no description or no example")
+			}
+			for line := range strings.Lines(c.Example) {
+				words := strings.Fields(strings.ReplaceAll(line, "'", ""))
+				if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "<>") }); i >= 0 {
+					words = words[:i]
+				}
+				found, rest, err := newRoot().Find(words[1:])
+				if err != nil || found.CommandPath() != c.CommandPath() {
+					t.Errorf("%q is not %s (%v)", line, c.CommandPath(), err)
+					continue
+				}
+				if err := found.ParseFlags(rest); err != nil {
+					t.Errorf("%q: %v", line, err)
+				} else if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+					t.Errorf("%q: %v", line, err)
+				}
+			}
+			c.Flags().VisitAll(func(f *pflag.Flag) {
+				if f.Usage == "" {
+					t.Errorf("--%s is not explained", f.Name)
+				}
+				for _, word := range []string{"password", "secret", "token"} {
+					if f.Name == word {
+						t.Errorf("L-12: --%s takes a secret from the command line", f.Name)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestLife(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want time.Duration // 0: refused
+	}{
+		{"90d", 90 * 24 * time.Hour}, {"1d12h", 36 * time.Hour}, {"12h", 12 * time.Hour}, {"1m", time.Minute}, {"1d30m", 24*time.Hour + 30*time.Minute},
+		{"", 0}, {"d", 0}, {"0d", 0}, {"-1d", 0}, {"1.5d", 0}, {"90", 0}, {"90D", 0}, {"1s", 0}, {"1d-1h", 23 * time.Hour}, {"99999999d", 0}, {"4294967296d", 0}, {"106751d24h", 0}, {"1h1d", 0}, {"1d1d", 0},
+	} {
+		var l life
+		if err := l.Set(c.in); time.Duration(l) != c.want || (err == nil) != (c.want != 0) {
+			t.Errorf("%q is %s (%v), want %s", c.in, time.Duration(l), err, c.want)
+		}
+	}
+}

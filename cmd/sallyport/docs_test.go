@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+const cliDocs = "../../docs/cli.md"
+
+// A shown command is one of a block of docs/cli.md, with what it prints.
+type shownCommand struct {
+	line   int
+	text   string
+	output []string
+}
+
+// shownCommands reads the blocks marked "console": commands after "$ ", their
+// further lines after "> ", and what they print.
+func shownCommands(t *testing.T) []shownCommand {
+	t.Helper()
+	b, err := os.ReadFile(cliDocs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []shownCommand
+	inside := false
+	for i, line := range strings.Split(string(b), "\n") {
+		last := len(out) - 1
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = line == "```console"
+		case !inside:
+		case strings.HasPrefix(line, "$ "):
+			out = append(out, shownCommand{line: i + 1, text: line[2:]})
+		case strings.HasPrefix(line, "> "):
+			out[last].text += "\n" + line[2:]
+		default:
+			out[last].output = append(out[last].output, line)
+		}
+	}
+	return out
+}
+
+var (
+	anyTime = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\dZ`)
+	anyID   = regexp.MustCompile(`\b[a-z2-7]{24}\b`)
+	spaces  = regexp.MustCompile(`  +`)
+)
+
+// testDocs runs every command that docs/cli.md shows, in order, and compares
+// what it prints. "…" stands for anything; times, and the width of columns, are
+// not compared; an id stands for the one that the server gave.
+func testDocs(t *testing.T) {
+	dir := t.TempDir()
+	s, err := startServer(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, text := range map[string]string{
+		"alice-password.txt": "canary-of-alice\n",
+		"next-password.txt":  "canary-of-the-administrator\ncanary-of-the-next-one\n",
+		"users.htpasswd":     "erin:$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids := map[string]string{} // as the docs have them → as the server gave them
+	for _, c := range shownCommands(t) {
+		text := anyID.ReplaceAllStringFunc(c.text, func(id string) string {
+			if given, ok := ids[id]; ok {
+				return given
+			}
+			return id
+		})
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(text, "localhost:5000", s.address))
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+		out, err := cmd.CombinedOutput()
+		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+			t.Fatal(err)
+		}
+		printed := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+		if len(out) == 0 {
+			printed = nil
+		}
+		if !same(c.output, printed, s.address, ids) {
+			t.Fatalf("%s:%d: %s\nprints\n%s\n\nand the docs say\n%s", cliDocs, c.line, c.text, strings.Join(printed, "\n"), strings.Join(c.output, "\n"))
+		}
+	}
+}
+
+// same compares what the docs show with what was printed, and learns ids.
+func same(shown, printed []string, address string, ids map[string]string) bool {
+	if len(shown) > 0 && shown[len(shown)-1] == "…" {
+		n := len(shown) - 1
+		return len(printed) >= n && same(shown[:n], printed[:n], address, ids)
+	}
+	if len(shown) != len(printed) {
+		return false
+	}
+	for i := range shown {
+		want := spaces.ReplaceAllString(strings.ReplaceAll(anyTime.ReplaceAllString(shown[i], "…"), "localhost:5000", address), " ")
+		got := spaces.ReplaceAllString(printed[i], " ")
+		documented := anyID.FindAllString(want, -1)
+		pattern := regexp.QuoteMeta(want)
+		for _, id := range documented {
+			pattern = strings.Replace(pattern, id, `([a-z2-7]{24})`, 1)
+		}
+		pattern = "^" + strings.ReplaceAll(pattern, "…", ".*") + "$"
+		given := regexp.MustCompile(pattern).FindStringSubmatch(got)
+		if given == nil {
+			return false
+		}
+		for j, id := range documented {
+			if known, ok := ids[id]; ok && known != given[j+1] {
+				return false
+			}
+			ids[id] = given[j+1]
+		}
+	}
+	return true
+}
+
+// TestDocsAreWhole: docs/cli.md has a section for every command, shows it in a
+// block that is run, and names all its flags.
+func TestDocsAreWhole(t *testing.T) {
+	b, err := os.ReadFile(cliDocs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown strings.Builder
+	for _, c := range shownCommands(t) {
+		shown.WriteString(c.text + "\n")
+	}
+	for _, c := range adminLeaves() {
+		path := c.CommandPath()
+		_, section, found := strings.Cut(string(b), "\n### "+path+"\n")
+		if !found {
+			t.Errorf("there is no section %q", path)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		section, _, _ = strings.Cut(section, "\n### ")
+		if !strings.Contains(shown.String(), path+" ") && !strings.Contains(shown.String(), path+"\n") {
+			t.Errorf("%s is not shown in a block that is run", path)
+		}
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && f.Name != "output" && !strings.Contains(section, "`--"+f.Name) {
+				t.Errorf("the section of %s does not explain --%s", path, f.Name)
+			}
+		})
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+func newKey() *cobra.Command {
+	return family("key", "Manage access keys: secrets for machines and for clients that keep what is typed",
+		newKeyCreate(), newKeyList(), newKeyRevoke())
+}
+
+// A life is a duration that may be given in days: "90d", "36h", "1d12h".
+type life time.Duration
+
+func (l *life) String() string { return time.Duration(*l).String() }
+func (l *life) Type() string   { return "duration" }
+
+func (l *life) Set(s string) error {
+	var days time.Duration
+	rest := s
+	if count, after, found := strings.Cut(s, "d"); found {
+		n, err := strconv.ParseUint(count, 10, 32)
+		if err != nil || n > math.MaxInt64/uint64(24*time.Hour) {
+			return fmt.Errorf("use a duration such as 90d or 12h")
+		}
+		days, rest = time.Duration(n)*24*time.Hour, after
+	}
+	var hours time.Duration
+	if rest != "" || days == 0 {
+		var err error
+		if hours, err = time.ParseDuration(rest); err != nil {
+			return fmt.Errorf("use a duration such as 90d or 12h")
+		}
+	}
+	if days+hours < time.Minute {
+		return fmt.Errorf("use at least one minute")
+	}
+	*l = life(days + hours)
+	return nil
+}
+
+func newKeyCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Create an access key and print its secret, once",
+		Long: `Create an access key for yourself or, as an administrator, for another account.
+Its secret is printed once, alone, to standard output. It serves as the password
+of docker login and of every other client, with any user name.
+
+Without --repository and --action the key may do what its owner may do. With
+them it may do no more than they say: patterns as in the policy ("team/app",
+"team/*", "team/**"), and actions pull, push, delete or admin.`,
+		Example: `  sallyport key create --label laptop
+  sallyport key create --for robot:ci --label pipeline --expires 30d --repository 'team/**' --action pull,push`,
+		Args: arguments(cobra.NoArgs),
+	}
+	owner := cmd.Flags().String("for", "", "the owner, user:NAME or robot:NAME (default yourself)")
+	label := cmd.Flags().String("label", "", "a note about what the key is for")
+	repositories := cmd.Flags().StringArray("repository", nil, "narrow the key to repositories of this pattern; repeat for more")
+	actions := cmd.Flags().StringSlice("action", nil, "narrow the key to this action; repeat for more")
+	var expires life
+	cmd.Flags().Var(&expires, "expires", "how long the key lives, such as 90d or 12h (default the server's, 90d)")
+	cmd.Flags().Lookup("expires").DefValue = ""
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		k, err := c.CreateKey(cmd.Context(), client.NewKey{
+			Owner: *owner, Label: *label, ExpiresIn: int64(time.Duration(expires) / time.Second),
+			Repositories: list(*repositories), Actions: list(*actions),
+		})
+		if err != nil {
+			return fmt.Errorf("create key: %w", err)
+		}
+		say(cmd, "key %s of %s, until %s; its secret is shown this once", client.Printable(k.ID), client.Printable(k.Owner), date(&k.Expires))
+		if *f == jsonFormat {
+			return f.write(cmd, k, nil)
+		}
+		return result(cmd, "%s", client.Printable(k.Secret.Reveal()))
+	})
+	return cmd
+}
+
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// addOwner gives a listing the flags that select whose things it shows, and
+// returns what reads them.
+func addOwner(cmd *cobra.Command) func() (string, error) {
+	owner := cmd.Flags().String("owner", "", "show those of user:NAME or robot:NAME, as an administrator")
+	all := cmd.Flags().Bool("all", false, "show everybody's, as an administrator")
+	return func() (string, error) {
+		switch {
+		case *all && *owner != "":
+			return "", usage(cmd, errors.New("--owner and --all cannot be used together"))
+		case *all:
+			return client.Everybody, nil
+		}
+		return *owner, nil
+	}
+}
+
+func newKeyList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List access keys: your own, or as an administrator others'",
+		Example: `  sallyport key list
+  sallyport key list --owner robot:ci
+  sallyport key list --all -o json`,
+		Args: arguments(cobra.NoArgs),
+	}
+	owner := addOwner(cmd)
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		whose, err := owner()
+		if err != nil {
+			return err
+		}
+		keys, err := c.Keys(cmd.Context(), whose)
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{"ID", "OWNER", "LABEL", "STATE", "EXPIRES", "LAST USED", "ACTIONS", "REPOSITORIES"}}
+		for _, k := range keys {
+			t.add(k.ID, k.Owner, k.Label, state(k.Revoked, k.Expires), date(&k.Expires), date(k.LastUsed), words(k.Actions), words(k.Repositories))
+		}
+		return f.write(cmd, keys, t)
+	})
+	return cmd
+}
+
+func newKeyRevoke() *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke ID…",
+		Short:   "Revoke access keys and end the sessions that came of them",
+		Example: "  sallyport key revoke ID",
+		Args:    arguments(cobra.MinimumNArgs(1)),
+		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			for _, id := range args {
+				if err := c.RevokeKey(cmd.Context(), id); err != nil {
+					return fmt.Errorf("revoke key %s: %w", id, err)
+				}
+				if err := result(cmd, "revoked key %s", id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the registry",
+		Args:  cobra.NoArgs,
+	}
+	source := addConfigFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := source.load()
+		if err != nil {
+			return err
+		}
+		// Whatever this process creates, nobody else may read.
+		syscall.Umask(0o077)
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		// A second signal then has its default effect and ends the process.
+		context.AfterFunc(ctx, stop)
+		s, err := server.New(ctx, c, server.Options{
+			Logger: newLogger(c.Log),
+			Out:    cmd.OutOrStdout(),
+		})
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	}
+	return cmd
+}
+
+// newLogger writes to standard error; both handlers escape control characters.
+func newLogger(c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic("sallyport: level that config accepted: " + c.Level)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+// newAccounts returns "sallyport user" or "sallyport robot".
+func newAccounts(kind string) *cobra.Command {
+	short := "Manage people: local accounts with a password"
+	members := []*cobra.Command{newAccountList(kind)}
+	if kind == "robot" {
+		short = "Manage robots: accounts for machines, with access keys alone"
+		members = append(members, newRobotAdd())
+	} else {
+		members = append(members, newUserAdd(), newUserPassword(), newUserImport())
+	}
+	members = append(members,
+		newAccountChange(kind, "disable", "Take every right from accounts, until they are enabled", "disabled", disable),
+		newAccountChange(kind, "enable", "Give disabled accounts their rights again", "enabled", enable),
+		newAccountChange(kind, "remove", "Remove accounts for ever, with their keys and sessions", "removed", (*client.Client).RemoveAccount),
+	)
+	return family(kind, short, members...)
+}
+
+func disable(c *client.Client, ctx context.Context, kind, name string) error {
+	_, err := c.Disable(ctx, kind, name)
+	return err
+}
+
+func enable(c *client.Client, ctx context.Context, kind, name string) error {
+	_, err := c.Enable(ctx, kind, name)
+	return err
+}
+
+func newAccountChange(kind, verb, short, done string, change func(*client.Client, context.Context, string, string) error) *cobra.Command {
+	example := map[string]string{"user": "alice", "robot": "ci"}[kind]
+	return &cobra.Command{
+		Use:     verb + " NAME…",
+		Short:   short,
+		Example: fmt.Sprintf("  sallyport %s %s %s", kind, verb, example),
+		Args:    arguments(cobra.MinimumNArgs(1)),
+		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			for _, name := range args {
+				if err := change(c, cmd.Context(), kind, name); err != nil {
+					return fmt.Errorf("%s %s:%s: %w", verb, kind, name, err)
+				}
+				if err := result(cmd, "%s %s:%s", done, kind, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+}
+
+func newAccountList(kind string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   map[string]string{"user": "List people", "robot": "List robots"}[kind],
+		Example: fmt.Sprintf("  sallyport %s list\n  sallyport %s list -o json", kind, kind),
+		Args:    arguments(cobra.NoArgs),
+	}
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		accounts, err := c.Accounts(cmd.Context(), kind)
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{"NAME", "STATE", "GROUPS", "CREATED"}}
+		for _, a := range accounts {
+			state := "active"
+			if a.Disabled {
+				state = "disabled"
+			}
+			t.add(a.Name, state, words(a.Groups), date(&a.Created))
+		}
+		return f.write(cmd, accounts, t)
+	})
+	return cmd
+}
+
+func newUserAdd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a person",
+		Long:  "Add a person. The password is asked for twice, or read from standard input.",
+		Example: `  sallyport user add alice
+  sallyport user add alice --password-stdin <password.txt`,
+		Args: arguments(cobra.ExactArgs(1)),
+	}
+	addPasswordStdin(cmd, "read the password from standard input")
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		keys, err := openKeyboard(cmd)
+		if err != nil {
+			return err
+		}
+		password, err := keys.newSecret("password of " + args[0])
+		if err != nil {
+			return err
+		}
+		a, err := c.AddUser(cmd.Context(), client.NewUser{Name: args[0], Password: client.Secret{Secret: password}})
+		if err != nil {
+			return fmt.Errorf("add user:%s: %w", args[0], err)
+		}
+		return result(cmd, "added user:%s", client.Printable(a.Name))
+	})
+	return cmd
+}
+
+func newRobotAdd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "add NAME",
+		Short:   "Add a robot",
+		Long:    "Add a robot. It has no password: make it an access key with \"sallyport key create --for robot:NAME\".",
+		Example: "  sallyport robot add ci",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			a, err := c.AddRobot(cmd.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("add robot:%s: %w", args[0], err)
+			}
+			return result(cmd, "added robot:%s", client.Printable(a.Name))
+		}),
+	}
+}
+
+func newUserPassword() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "password [NAME]",
+		Short: "Set a password and end the sessions that were begun with the old one",
+		Long: `Set your own password, or as an administrator that of another person. It ends
+all sessions of that person.
+
+For your own password the current one is needed as well. With --password-stdin
+it is the first line, and the new password the second.`,
+		Example: `  sallyport user password
+  sallyport user password alice`,
+		Args: arguments(cobra.MaximumNArgs(1)),
+	}
+	addPasswordStdin(cmd, "read the passwords from the lines of standard input")
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		me, err := c.Whoami(cmd.Context())
+		if err != nil {
+			return err
+		}
+		who := me.Principal
+		if len(args) > 0 {
+			who = "user:" + args[0]
+		}
+		return setPassword(cmd, c, who, who == me.Principal)
+	})
+	return cmd
+}
+
+func setPassword(cmd *cobra.Command, c *client.Client, who string, own bool) error {
+	name, ok := cutKind(who, "user")
+	if !ok {
+		return fmt.Errorf("%s has no password, only access keys", client.Printable(who))
+	}
+	keys, err := openKeyboard(cmd)
+	if err != nil {
+		return err
+	}
+	var p client.NewPassword
+	if own {
+		if p.Current.Secret, err = keys.secret("current password"); err != nil {
+			return err
+		}
+	}
+	if p.Password.Secret, err = keys.newSecret("new password"); err != nil {
+		return err
+	}
+	if err := c.SetPassword(cmd.Context(), name, p); err != nil {
+		return fmt.Errorf("set password of %s: %w", who, err)
+	}
+	if own {
+		say(cmd, "all your sessions have ended, this one too: run sallyport login %s", c.Server())
+	}
+	return result(cmd, "set the password of %s", who)
+}
+
+func newUserImport() *cobra.Command {
+	htpasswd := &cobra.Command{
+		Use:   "htpasswd FILE",
+		Short: "Add the people of an htpasswd file with bcrypt hashes",
+		Long: `Add a person for each line of an htpasswd file, or of standard input for "-".
+Only bcrypt hashes (htpasswd -B) are taken; each is replaced by a stronger one
+at the next login. If one line is bad, nobody is added.`,
+		Example: `  sallyport user import htpasswd users.htpasswd`,
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			file, err := readInput(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			imported, err := c.ImportHtpasswd(cmd.Context(), file)
+			if err != nil {
+				return fmt.Errorf("import %s: %w", args[0], err)
+			}
+			for _, name := range imported.Users {
+				if err := result(cmd, "added user:%s", client.Printable(name)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+	return family("import", "Add people from elsewhere", htpasswd)
+}
+
+// readInput reads a file, or standard input for "-", that fits into a request.
+func readInput(cmd *cobra.Command, name string) ([]byte, error) {
+	if name == "-" {
+		return readAll(cmd.InOrStdin(), "standard input", client.MaxBody)
+	}
+	return readFile(name, client.MaxBody)
+}

@@ -1,0 +1,98 @@
+// Package config owns the configuration file: one typed struct, strictly
+// decoded, documented field by field.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Config is everything that can be set. The tags are the only description of
+// a setting: decoding, validation, docs/configuration.md and the messages all
+// read them.
+//
+//	yaml   key in the file
+//	doc    what it means
+//	enum   allowed values, separated by commas
+//	min    least duration
+//	max    greatest duration
+//	unset  what an empty value stands for
+//
+// A Config is a value: copy it freely, but do not change its slices.
+type Config struct {
+	Data              string         `yaml:"data" doc:"Directory for blobs, the SQLite database and the local CA. Created with mode 0700."`
+	Listen            string         `yaml:"listen" doc:"Address and port of the registry. localhost means 127.0.0.1 and [::1]. Anything but loopback needs external_url."`
+	ExternalURL       string         `yaml:"external_url" unset:"the listener's own loopback names" doc:"URL under which clients reach the registry, without a path. Every URL in an answer comes from it and requests for another host are refused."`
+	Service           string         `yaml:"service" unset:"host and port of external_url, else of listen" doc:"Audience of the tokens and service name in challenges. Changing it ends every login."`
+	Database          DatabaseURL    `yaml:"database" unset:"sqlite:DATA/metadata.db" doc:"Metadata database: sqlite:PATH or postgres://USER@HOST/NAME. A file that holds a password here must have mode 0600."`
+	DatabaseFile      string         `yaml:"database_file" unset:"none" doc:"File whose first line is the database URL, mode 0600; instead of database."`
+	AdminPasswordFile string         `yaml:"admin_password_file" unset:"a random password, shown once" doc:"File whose first line becomes the administrator's password at the very first start, mode 0600. Not read later."`
+	InsecureHTTP      bool           `yaml:"insecure_http" doc:"Serve plain HTTP: only on loopback, or behind the proxies named in trusted_proxies."`
+	TLS               TLS            `yaml:"tls"`
+	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" unset:"none" doc:"Networks whose X-Forwarded-For and X-Request-Id headers count. From anyone else they are ignored."`
+	Health            Health         `yaml:"health"`
+	Log               Log            `yaml:"log"`
+	Tokens            Tokens         `yaml:"tokens"`
+	Keys              Keys           `yaml:"keys"`
+	GC                GC             `yaml:"gc"`
+	ShutdownTimeout   time.Duration  `yaml:"shutdown_timeout" min:"1s" max:"1h" doc:"How long running requests may take to finish after SIGTERM."`
+
+	// where tells the origin of each key that was set, for messages.
+	where map[string]string
+}
+
+// TLS is how the listener proves itself. Without certificate and key a local CA
+// in DATA/tls signs a certificate for the listener's names.
+type TLS struct {
+	Certificate string `yaml:"certificate" unset:"one signed by the local CA in DATA/tls" doc:"PEM file with the certificate and its intermediates. Reloaded when it changes."`
+	Key         string `yaml:"key" unset:"as certificate" doc:"PEM file with the private key, mode 0600. Reloaded when it changes."`
+	HTTP2       bool   `yaml:"http2" doc:"Offer HTTP/2. It about doubles the CPU of blob downloads."`
+}
+
+// Health is the listener of /healthz and /readyz.
+type Health struct {
+	Listen string `yaml:"listen" unset:"no health listener" doc:"Address and port of /healthz (the process) and /readyz (database and storage answer)."`
+}
+
+// Log is what is written to standard error.
+type Log struct {
+	Format string `yaml:"format" enum:"json,text" doc:"Form of the log lines."`
+	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is written. The access line of a request has level info."`
+}
+
+// Tokens are access tokens and the identity tokens of docker login.
+type Tokens struct {
+	Lifetime        time.Duration `yaml:"lifetime" min:"300s" max:"1h" doc:"Life of an access token."`
+	SessionAbsolute time.Duration `yaml:"session_absolute" min:"1h" max:"8784h" doc:"Life of an identity token (docker login), however often it is used."`
+	SessionIdle     time.Duration `yaml:"session_idle" min:"1h" max:"8784h" doc:"An identity token that was not used for so long ends."`
+	TestExpiry      time.Duration `yaml:"test_expiry" unset:"as lifetime" min:"1s" max:"1h" doc:"For tests of clients only: access tokens end after this time although their answer says lifetime."`
+}
+
+// Keys are access keys.
+type Keys struct {
+	MaxExpiry time.Duration `yaml:"max_expiry" min:"2160h" max:"87840h" doc:"Longest life an access key may be given. One that is created without an expiry lives 90 days."`
+}
+
+// GC is the sweep that frees what nothing refers to.
+type GC struct {
+	Interval time.Duration `yaml:"interval" unset:"only by hand: sallyport gc run" min:"1m" max:"8784h" doc:"Time between two sweeps."`
+	Grace    time.Duration `yaml:"grace" min:"13h" max:"8784h" doc:"What was pushed or relied on so recently is never removed. Longer than the 12 hours an upload may take."`
+}
+
+// Default returns the configuration of a start without file and flags.
+func Default() Config {
+	return Config{
+		Data:   "data",
+		Listen: "localhost:5000",
+		Health: Health{Listen: "localhost:5001"},
+		Log:    Log{Format: "text", Level: "info"},
+		Tokens: Tokens{
+			Lifetime:        5 * time.Minute,
+			SessionAbsolute: 30 * 24 * time.Hour,
+			SessionIdle:     7 * 24 * time.Hour,
+		},
+		Keys:            Keys{MaxExpiry: 366 * 24 * time.Hour},
+		GC:              GC{Interval: 24 * time.Hour, Grace: 24 * time.Hour},
+		ShutdownTimeout: 30 * time.Second,
+	}
+}

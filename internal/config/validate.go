@@ -1,0 +1,184 @@
+package config
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Set overrides the setting at path, as a flag does; origin names the flag.
+// Errors: *Error.
+func (c *Config) Set(path, text, origin string) error {
+	if c.where = maps.Clone(c.where); c.where == nil {
+		c.where = map[string]string{}
+	}
+	c.where[path] = origin
+	for s := range settings(reflect.ValueOf(c).Elem()) {
+		if s.path == path {
+			if err := s.parse(text); err != nil {
+				err.Where = origin
+				return err
+			}
+			return nil
+		}
+	}
+	panic("config: no setting " + path)
+}
+
+// Validate checks what one setting means for another. It looks at no file but
+// the configuration. Errors: *Error.
+func (c Config) Validate() error {
+	for _, check := range []func() *Error{
+		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkDatabase, c.checkLives, c.checkService,
+	} {
+		if err := check(); err != nil {
+			err.Where = c.where[err.Key]
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) checkListen() *Error {
+	if c.Data == "" {
+		return wrong("data", "name a directory", "is empty")
+	}
+	if e := checkAddress("listen", c.Listen); e != nil {
+		return e
+	}
+	if c.Health.Listen == "" {
+		return nil
+	}
+	if e := checkAddress("health.listen", c.Health.Listen); e != nil {
+		return e
+	}
+	if c.Health.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		return wrong("health.listen", "give health another port", "is the same as listen")
+	}
+	return nil
+}
+
+func checkAddress(key, address string) *Error {
+	const cure = "write HOST:PORT, such as localhost:5000 or 0.0.0.0:443"
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return wrong(key, cure, "%.60q is not an address with a port", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return wrong(key, cure, "port %.20q is not a number from 0 to 65535", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !isHostName(host) {
+		return wrong(key, cure, "%.60q is not a host", host)
+	}
+	return nil
+}
+
+// IsLoopback reports whether the listen address can only be reached from this
+// machine.
+func IsLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+func (c Config) checkExternal() *Error {
+	const key, cure = "external_url", "write https://HOST or https://HOST:PORT, without a path"
+	if c.ExternalURL == "" {
+		if IsLoopback(c.Listen) {
+			return nil
+		}
+		return &Error{Key: key, Problem: "is missing, and listen (" + c.Listen + ") is not a loopback address",
+			Cure: "set external_url (--external-url) to the URL clients use, such as https://registry.example.com"}
+	}
+	u, err := url.Parse(c.ExternalURL)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return wrong(key, cure, "is not an http or https URL")
+	}
+	if u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(c.ExternalURL, "#") {
+		return wrong(key, cure, "holds more than scheme, host and port")
+	}
+	host, port := u.Hostname(), u.Port()
+	ip, err := netip.ParseAddr(host)
+	if err != nil && !isHostName(host) || err == nil && (ip.Zone() != "" || ip.IsUnspecified()) {
+		return wrong(key, cure+", in lower case", "%.60q is not a host name clients can use", host)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); strings.HasSuffix(u.Host, ":") || port != "" && (err != nil || n == 0 || strconv.FormatUint(n, 10) != port) {
+		return wrong(key, cure, "port %.20q is not a number from 1 to 65535", port)
+	}
+	if u.Scheme == "http" && !c.InsecureHTTP {
+		return wrong(key, "write https://, or ask for plain HTTP with insecure_http", "begins with http:// but the listener serves TLS")
+	}
+	return nil
+}
+
+func (c Config) checkPlain() *Error {
+	if c.InsecureHTTP && !IsLoopback(c.Listen) && len(c.TrustedProxies) == 0 {
+		return wrong("insecure_http", "listen on localhost, or name the proxy that ends TLS in trusted_proxies", "is only for loopback or behind a declared proxy")
+	}
+	if c.InsecureHTTP && c.TLS != (TLS{}) {
+		return wrong("insecure_http", "remove insecure_http, or the settings under tls", "contradicts the settings under tls")
+	}
+	return nil
+}
+
+func (c Config) checkTLS() *Error {
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		key := "tls.key"
+		if c.TLS.Certificate == "" {
+			key = "tls.certificate"
+		}
+		return wrong(key, "set tls.certificate and tls.key, or neither", "is missing")
+	}
+	return nil
+}
+
+func (c Config) checkDatabase() *Error {
+	if !c.Database.IsZero() && c.DatabaseFile != "" {
+		return wrong("database_file", "keep one of the two", "is set beside database")
+	}
+	return nil
+}
+
+func (c Config) checkLives() *Error {
+	if c.Tokens.SessionIdle > c.Tokens.SessionAbsolute {
+		return wrong("tokens.session_idle", "make it at most tokens.session_absolute", "is longer than tokens.session_absolute")
+	}
+	if c.Tokens.TestExpiry > c.Tokens.Lifetime {
+		return wrong("tokens.test_expiry", "make it at most tokens.lifetime", "is longer than tokens.lifetime")
+	}
+	return nil
+}
+
+func (c Config) checkService() *Error {
+	if strings.ContainsAny(c.Service, `" \,`) || len(c.Service) > 255 || c.Service != clean(c.Service) {
+		return wrong("service", "use letters, digits and punctuation, such as registry.example.com", "holds a space, quote, comma or backslash, or is too long")
+	}
+	return nil
+}
+
+// isHostName reports whether s is a DNS name in lower case: what a client sends
+// in Host is compared with it.
+func isHostName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
+				return false
+			}
+		}
+	}
+	return true
+}

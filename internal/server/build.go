@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/admin"
+	"github.com/sallyport/sallyport/internal/blob/file"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/distribution"
+	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// rooms are what the server is made of. A field is nil until it is open.
+type rooms struct {
+	lock     *os.File
+	db       *metadata.DB
+	blobs    *file.Store
+	accounts *account.Service
+	tokens   *token.Service
+	registry registry.Registry
+	sweeper  *gc.Sweeper
+}
+
+// openRooms opens them from the bottom up; what is open when it fails, release
+// closes.
+func (s *Server) openRooms(ctx context.Context) error {
+	c, r := s.config, &rooms{}
+	s.rooms = r
+	var err error
+	if err := makePrivateDir(c.Data); err != nil {
+		return err
+	}
+	if r.lock, err = lockDir(c.Data); err != nil {
+		return err
+	}
+	if !c.InsecureHTTP {
+		if s.tls, s.caFile, err = newTLS(c, s.now, s.log); err != nil {
+			return err
+		}
+	}
+	if r.blobs, err = file.New(c.Data, file.Options{Logger: s.log}); err != nil {
+		return cannot("give the data directory to the user that runs sallyport, or choose another with --data", "%w", err)
+	}
+	if r.db, err = openDatabase(ctx, c, metadata.Options{Logger: s.log, Now: s.now, Grace: c.GC.Grace}); err != nil {
+		return err
+	}
+	changes := r.db
+	r.accounts = account.New(r.db.Directory(), changes, account.Options{
+		Now: s.now, Logger: s.log, MaxKeyLife: c.Keys.MaxExpiry,
+	})
+	issuer := s.names.external
+	if issuer == "" {
+		issuer = s.names.scheme + "://" + s.service
+	}
+	r.tokens, err = token.New(ctx, token.Deps{
+		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,
+		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(),
+	}, token.Options{
+		Issuer: issuer, Service: s.service,
+		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
+		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle,
+		Now: s.now, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	if c.Tokens.TestExpiry > 0 {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "tokens.test_expiry is set: tokens end before clients expect it", slog.Duration("expiry", c.Tokens.TestExpiry))
+	}
+	r.registry = registry.New(r.db.Catalog(), r.blobs, registry.Options{Now: s.now, Logger: s.log})
+	r.sweeper = gc.New(r.db.Sweeps(), r.blobs, gc.Options{Grace: c.GC.Grace, Now: s.now, Logger: s.log})
+	return nil
+}
+
+// openDatabase opens the database that c names.
+func openDatabase(ctx context.Context, c config.Config, o metadata.Options) (*metadata.DB, error) {
+	url, cure := c.Effective().Database, "see whether the database runs, and check database or database_file"
+	if c.DatabaseFile != "" {
+		line, err := readSecretLine("database_file", c.DatabaseFile)
+		if err != nil {
+			return nil, err
+		}
+		if url, err = config.NewDatabaseURL(line); err != nil || url.IsZero() {
+			return nil, cannot("write the URL into the first line: postgres://USER:PASSWORD@HOST/NAME", "database_file: %s holds no database URL", c.DatabaseFile)
+		}
+	} else if c.Database.IsZero() {
+		cure = "see who else uses the data directory, or choose another with --data"
+	}
+	db, err := metadata.Open(ctx, url.Reveal(), o)
+	if err != nil {
+		return nil, cannot(cure, "%w", err)
+	}
+	return db, nil
+}
+
+// lockDir takes the exclusive right to the data directory, as the blob store
+// demands. The right ends with the process, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	const cure = "give the directory to the user that runs sallyport, or choose another with --data"
+	f, err := os.OpenFile(filepath.Join(dir, "sallyport.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, cannot(cure, "data directory is not writable: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, cannot("stop it first, or choose another directory with --data", "data directory %s is held by another sallyport", dir)
+		}
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// doors returns the handlers that the front leads to.
+func (r *rooms) doors(s *Server) doors {
+	return doors{
+		distribution: distribution.New(r.registry, r.tokens, distribution.Options{
+			Realm: s.names.realm, Service: s.service, Logger: s.log,
+		}),
+		token: r.tokens.Endpoint(),
+		jwks:  r.tokens.JWKS(),
+		admin: admin.New(admin.Deps{
+			Accounts: r.accounts, Tokens: r.tokens, Sweeper: r.sweeper, Gate: r.tokens,
+		}, admin.Options{Realm: s.names.realm, Service: s.service, Now: s.now, Logger: s.log}),
+	}
+}
+
+// probes are the parts that readiness asks.
+func (r *rooms) probes() []probe {
+	return []probe{{"database", r.db.Ping}, {"storage", r.blobs.Check}}
+}
+
+// close writes down what is still to be written, last uses before the database
+// they go to.
+func (r *rooms) close() error {
+	var errs []error
+	if r.tokens != nil {
+		errs = append(errs, r.tokens.Close())
+	}
+	if r.accounts != nil {
+		errs = append(errs, r.accounts.Close())
+	}
+	if r.db != nil {
+		errs = append(errs, r.db.Close())
+	}
+	if r.blobs != nil {
+		errs = append(errs, r.blobs.Close())
+	}
+	if r.lock != nil {
+		errs = append(errs, r.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// NewHTTP returns an HTTP server with our limits and patience.
+func NewHTTP(h http.Handler) *http.Server {
+	return (&Server{log: slog.New(slog.DiscardHandler)}).newHTTP(h)
+}
+
+// FrontOptions configure NewFront.
+type FrontOptions struct {
+	Door     http.Handler // for every path
+	External string
+	Scheme   string
+	Listens  []netip.AddrPort
+	Proxies  []netip.Prefix
+	Log      *slog.Logger
+}
+
+// NewFront returns the outermost handler before one door, and the builder of
+// realms that the doors get.
+func NewFront(o FrontOptions) (http.Handler, func(*http.Request) string) {
+	n, err := newNames(o.Scheme, o.External, o.Listens)
+	if err != nil {
+		panic(err)
+	}
+	return &front{
+		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies,
+		log: o.Log, rand: newRandom(nil),
+	}, n.realm
+}
+
+// NewHealth returns the handler of the health listener with one part.
+func NewHealth(ask func(context.Context) error, now func() time.Time) http.Handler {
+	return (&health{probes: []probe{{"database", ask}}, log: slog.New(slog.DiscardHandler), now: now}).handler()
+}
+
+// Client is proxies.client.
+func Client(p []netip.Prefix, peer netip.Addr, h http.Header) netip.Addr {
+	return proxies(p).client(peer, h)
+}
+
+// CertificateFiles returns what a TLS configuration with own files serves.
+func CertificateFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (func() *tls.Certificate, error) {
+	c, err := newCertificate(certFile, keyFile, now, log)
+	if err != nil {
+		return nil, err
+	}
+	return func() *tls.Certificate {
+		pair, err := c.get(nil)
+		if err != nil {
+			panic(err)
+		}
+		return pair
+	}, nil
+}
+
+var (
+	NewTLS        = newTLS
+	PathFault     = pathFault
+	RawPath       = rawPath
+	FirstPassword = firstPassword
+	WritePrivate  = writePrivate
+)

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+)
+
+// minAdminPassword is the shortest password taken from admin_password_file, in
+// bytes; account has the upper bound.
+const minAdminPassword = 12
+
+// wellKnown are the words of passwords that stand in examples and guessing
+// lists, none before one that begins with it (X-04).
+var wellKnown = []string{
+	"changeme", "changeit", "replaceme", "replace", "change", "please", "password", "passw0rd", "p@ssw0rd", "secret",
+	"administrator", "admin", "sallyport", "registry", "letmein", "default", "example", "sample", "test", "your", "todo",
+	"1234567890", "123456", "qwerty", "harbor",
+}
+
+// firstPassword returns the administrator's first password, and whether it was
+// made up and has to be shown.
+func firstPassword(file string) (password access.Secret, madeUp bool, err error) {
+	if file == "" {
+		text := strings.ToLower(rand.Text()) // at least 128 random bits
+		return access.NewSecret(text[:8] + "-" + text[8:16] + "-" + text[16:]), true, nil
+	}
+	text, err := readSecretLine("admin_password_file", file)
+	if err != nil {
+		return access.Secret{}, false, err
+	}
+	const cure = "write a password of your own into the first line, such as the output of: openssl rand -base64 24"
+	switch {
+	case text == "":
+		return access.Secret{}, false, cannot(cure, "admin_password_file: the first line of %s is empty", file)
+	case len(text) < minAdminPassword:
+		return access.Secret{}, false, cannot(cure, "admin_password_file: the password in %s is shorter than %d bytes", file, minAdminPassword)
+	case isWellKnown(text):
+		return access.Secret{}, false, cannot(cure, "admin_password_file: %s holds a sample or well-known password", file)
+	}
+	return access.NewSecret(text), false, nil
+}
+
+// isWellKnown reports whether hardly anything is left of s without the words
+// of wellKnown and what joins them: such a file was never filled in.
+func isWellKnown(s string) bool {
+	s = strings.Map(func(r rune) rune {
+		if strings.ContainsRune("-_ .!<>{}[]", r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(s))
+	for _, word := range wellKnown {
+		s = strings.ReplaceAll(s, word, "")
+	}
+	return distinct(s) < 6
+}
+
+// distinct counts the different bytes of s.
+func distinct(s string) int {
+	var seen [256]bool
+	n := 0
+	for i := range len(s) {
+		if !seen[s[i]] {
+			seen[s[i]] = true
+			n++
+		}
+	}
+	return n
+}
+
+// bootstrap makes the administrator at the very first start and tells out.
+//
+// The password is written out before it counts. If out cannot be written, or
+// the start fails in between, there is no administrator yet and the next start
+// makes another password; the other order could leave one that nobody has seen.
+func (s *Server) bootstrap(ctx context.Context) error {
+	_, err := s.rooms.db.Directory().LatestPolicy(ctx)
+	switch {
+	case err == nil:
+		return s.tell(s.banner(""))
+	case !errors.Is(err, account.ErrUnknown):
+		return fmt.Errorf("read policy: %w", err)
+	}
+	password, madeUp, err := firstPassword(s.config.AdminPasswordFile)
+	if err != nil {
+		return err
+	}
+	shown := "the first line of " + s.config.AdminPasswordFile
+	if madeUp {
+		shown = password.Reveal() + "   (shown this once, kept nowhere)"
+	}
+	if err := s.tell(s.banner(shown)); err != nil {
+		return err
+	}
+	created, err := s.rooms.accounts.Bootstrap(ctx, password)
+	if err != nil {
+		return fmt.Errorf("make administrator: %w", err)
+	}
+	if !created {
+		return s.tell("Another process made the administrator at the same moment: its password counts, not the one above.\n")
+	}
+	return nil
+}
+
+func (s *Server) tell(text string) error {
+	if _, err := io.WriteString(s.out, text); err != nil {
+		return cannot("give the process a standard output", "tell where the registry is: %w", err)
+	}
+	return nil
+}
+
+// banner says where the registry is and, with the administrator's password, the
+// first commands.
+func (s *Server) banner(password string) string {
+	var b strings.Builder
+	base := s.names.external
+	if base == "" {
+		base = s.names.scheme + "://" + s.Address()
+	}
+	fmt.Fprintf(&b, "Sallyport serves %s\n", base)
+	if name := s.Address(); !strings.HasSuffix(base, "://"+name) {
+		fmt.Fprintf(&b, "listening on %s\n", name)
+	}
+	if s.health.socket != nil {
+		fmt.Fprintf(&b, "health on http://%s/readyz\n", s.HealthAddress())
+	}
+	if password == "" {
+		return b.String()
+	}
+	_, host, _ := strings.Cut(base, "://")
+	fmt.Fprintf(&b, "\n  administrator  admin\n  password       %s\n", password)
+	trust, login := "", ""
+	if s.caFile != "" {
+		ca := absolute(s.caFile)
+		fmt.Fprintf(&b, "  CA to trust    %s\n", ca)
+		trust = " --cert-dir " + filepath.Dir(ca)
+		login = " --ca-file " + ca
+		if !s.main.loopback() {
+			fmt.Fprintf(&b, "\nOnce, so that docker trusts the CA:\n\n  sudo install -D -m 0644 %s /etc/docker/certs.d/%s/ca.crt\n", ca, host)
+		}
+	} else if s.names.scheme == "http" {
+		trust = " --tls-verify=false"
+	}
+	fmt.Fprintf(&b, `
+Log in, push, administer:
+
+  docker login %[1]s -u admin
+  docker tag IMAGE %[1]s/team/app:1 && docker push %[1]s/team/app:1
+  podman login%[2]s %[1]s -u admin
+  sallyport login%[3]s %[4]s
+
+`, host, trust, login, base)
+	return b.String()
+}
+
+// absolute makes a path that works from any directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

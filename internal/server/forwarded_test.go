@@ -1,0 +1,92 @@
+package server_test
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestForwardedFor(t *testing.T) {
+	trusted := prefixes("10.0.0.0/8", "fd00::/8")
+	for name, tt := range map[string]struct {
+		peer  string
+		lines []string
+		want  string
+	}{
+		"H-02 untrusted peer":                {"192.0.2.9", []string{"198.51.100.1"}, "192.0.2.9"},
+		"H-03 no header":                     {"10.0.0.1", nil, "10.0.0.1"},
+		"H-03 one hop":                       {"10.0.0.1", []string{"192.0.2.1"}, "192.0.2.1"},
+		"H-03 spoofed left":                  {"10.0.0.1", []string{"127.0.0.1, 10.9.9.9, 192.0.2.1"}, "192.0.2.1"},
+		"H-03 two proxies":                   {"10.0.0.1", []string{"6.6.6.6, 192.0.2.1, 10.0.0.2"}, "192.0.2.1"},
+		"H-03 two headers":                   {"10.0.0.1", []string{"6.6.6.6", "192.0.2.1, 10.0.0.2"}, "192.0.2.1"},
+		"H-03 spoofed header before":         {"10.0.0.1", []string{"192.0.2.1", "10.0.0.2"}, "192.0.2.1"},
+		"H-03 all trusted":                   {"10.0.0.1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		"H-03 malformed hop":                 {"10.0.0.1", []string{"192.0.2.1, evil, 10.0.0.2"}, "10.0.0.2"},
+		"H-03 malformed last hop":            {"10.0.0.1", []string{"192.0.2.1, "}, "10.0.0.1"},
+		"H-03 empty header":                  {"10.0.0.1", []string{""}, "10.0.0.1"},
+		"H-03 port":                          {"10.0.0.1", []string{"192.0.2.1:4711"}, "192.0.2.1"},
+		"H-03 IPv6":                          {"fd00::1", []string{"2001:db8::1"}, "2001:db8::1"},
+		"H-03 IPv6 in brackets":              {"10.0.0.1", []string{"[2001:db8::1]"}, "2001:db8::1"},
+		"H-03 IPv6 with port":                {"10.0.0.1", []string{"[2001:db8::1]:443"}, "2001:db8::1"},
+		"H-03 mapped":                        {"10.0.0.1", []string{"::ffff:192.0.2.1"}, "192.0.2.1"},
+		"H-03 mapped proxy":                  {"10.0.0.1", []string{"192.0.2.1, ::ffff:10.0.0.2"}, "192.0.2.1"},
+		"H-03 zone":                          {"10.0.0.1", []string{"fe80::1%eth0"}, "10.0.0.1"},
+		"H-03 unix socket and other strange": {"10.0.0.1", []string{"unknown"}, "10.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := http.Header{}
+			for _, l := range tt.lines {
+				h.Add("X-Forwarded-For", l)
+			}
+			h.Set("X-Real-Ip", "6.6.6.6")
+			h.Set("Forwarded", "for=6.6.6.6")
+			if got := server.Client(trusted, netip.MustParseAddr(tt.peer), h); got.String() != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Laws: a peer that is not trusted cannot change who it is; and whatever stands
+// left of the first hop that is not trusted changes nothing.
+func FuzzForwardedFor(f *testing.F) {
+	f.Add("1.2.3.4", "192.0.2.1, 10.0.0.2")
+	f.Add("[::1]:5, ,, x", "2001:db8::1")
+	f.Add("10.0.0.9", "10.0.0.8,10.0.0.7")
+	f.Add("\t", "192.0.2.1 , unknown")
+	trusted := prefixes("10.0.0.0/8")
+	proxy, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("192.0.2.99")
+	f.Fuzz(func(t *testing.T, spoofed, honest string) {
+		h := http.Header{"X-Forwarded-For": {honest}}
+		want := server.Client(trusted, proxy, h)
+		if got := server.Client(trusted, stranger, h); got != stranger {
+			t.Errorf("a stranger became %s", got)
+		}
+		if trusted[0].Contains(want) {
+			return // no hop of honest says who it was
+		}
+		for _, spoof := range []http.Header{
+			{"X-Forwarded-For": {spoofed + "," + honest}},
+			{"X-Forwarded-For": {spoofed, honest}},
+		} {
+			if got := server.Client(trusted, proxy, spoof); got != want {
+				t.Errorf("%q before %q makes %s of %s", spoofed, honest, got, want)
+			}
+		}
+		if !strings.Contains(honest, ",") {
+			if a, err := netip.ParseAddr(strings.TrimSpace(honest)); err == nil && a.Unmap() != want {
+				t.Errorf("%q is %s", honest, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,536 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+// hasHint fails unless err holds want and says what to do about it.
+func hasHint(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	var h interface{ Hint() string }
+	if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") || !errors.As(err, &h) || h.Hint() == "" {
+		t.Errorf("got %v (%T), want %q and a hint", err, err, want)
+	}
+}
+
+// settings returns a configuration that disturbs nobody.
+func settings(t *testing.T) config.Config {
+	c := config.Default()
+	c.Data = filepath.Join(t.TempDir(), "data")
+	c.Listen, c.Health.Listen = "localhost:0", "localhost:0"
+	c.ShutdownTimeout = 10 * time.Second
+	return c
+}
+
+// A running is a server in this process.
+type running struct {
+	*server.Server
+	out    bytes.Buffer
+	log    lines
+	url    string
+	client *http.Client
+	stop   context.CancelFunc // asks it to stop
+	err    func() error       // waits for the end
+}
+
+func start(t *testing.T, c config.Config, o server.Options) *running {
+	t.Helper()
+	r := &running{}
+	o.Out, o.Logger = &r.out, r.log.logger()
+	var err error
+	if r.Server, err = server.New(t.Context(), c, o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	r.err = sync.OnceValue(func() error { return <-ended })
+	t.Cleanup(func() {
+		cancel()
+		if err := r.err(); err != nil {
+			t.Errorf("end: %v", err)
+		}
+	})
+	pool := x509.NewCertPool()
+	scheme := "http://"
+	if !c.InsecureHTTP {
+		scheme = "https://"
+		ca, err := os.ReadFile(filepath.Join(c.Data, "tls", "ca.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.AppendCertsFromPEM(ca)
+	}
+	r.url = scheme + r.Address()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.client = &http.Client{Transport: transport}
+	return r
+}
+
+func (r *running) get(t *testing.T, path string, change ...func(*http.Request)) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest("GET", r.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range change {
+		f(req)
+	}
+	return r.do(t, req)
+}
+
+func (r *running) do(t *testing.T, req *http.Request) (*http.Response, string) {
+	t.Helper()
+	resp, err := r.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func asAdmin(password string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth("admin", password) }
+}
+
+var shownPassword = regexp.MustCompile(`(?m)^  password       (\S+)   \(shown this once`)
+
+func TestFirstAndSecondStart(t *testing.T) {
+	c := settings(t)
+	r := start(t, c, server.Options{})
+	out := r.out.String()
+	found := shownPassword.FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no password in\n%s", out)
+	}
+	password := found[1]
+	for _, line := range []string{
+		"Sallyport serves " + r.url + "\n",
+		"health on http://" + r.HealthAddress() + "/readyz\n",
+		"  administrator  admin\n",
+		"  CA to trust    " + c.Data + "/tls/ca.pem\n",
+		"  docker login " + r.Address() + " -u admin\n",
+		"  docker tag IMAGE " + r.Address() + "/team/app:1 && docker push " + r.Address() + "/team/app:1\n",
+		"  podman login --cert-dir " + c.Data + "/tls " + r.Address() + " -u admin\n",
+		"  sallyport login --ca-file " + c.Data + "/tls/ca.pem " + r.url + "\n",
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("no line %q in\n%s", line, out)
+		}
+	}
+	if resp, body := r.get(t, "/token", asAdmin(password)); resp.StatusCode != 200 || !strings.Contains(body, `"token"`) {
+		t.Errorf("the password does not count: %d %s", resp.StatusCode, body)
+	}
+	_, keys := r.get(t, "/.well-known/jwks.json")
+	r.stop()
+	if err := r.err(); err != nil {
+		t.Fatal(err)
+	}
+
+	again := start(t, c, server.Options{})
+	if out := again.out.String(); out != "Sallyport serves "+again.url+"\nhealth on http://"+again.HealthAddress()+"/readyz\n" {
+		t.Errorf("the second start says\n%s", out)
+	}
+	if resp, _ := again.get(t, "/token", asAdmin(password)); resp.StatusCode != 200 {
+		t.Error("the password was lost")
+	}
+	if _, same := again.get(t, "/.well-known/jwks.json"); same != keys {
+		t.Error("another signing key")
+	}
+	if all := r.log.String() + again.log.String(); strings.Contains(all, password) {
+		t.Error("L-01 the password is in the log")
+	}
+
+	other := start(t, settings(t), server.Options{}) // X-04
+	if _, different := other.get(t, "/.well-known/jwks.json"); different == keys {
+		t.Error("X-04 two installs share a signing key")
+	}
+	if strings.Contains(other.out.String(), password) {
+		t.Error("X-04 two installs share a password")
+	}
+}
+
+// A password that nobody saw must not count.
+func TestBannerCannotBeWritten(t *testing.T) {
+	c := settings(t)
+	_, err := server.New(t.Context(), c, server.Options{Out: brokenPipe{}})
+	hasHint(t, err, "broken pipe")
+	r := start(t, c, server.Options{})
+	found := shownPassword.FindStringSubmatch(r.out.String())
+	if found == nil {
+		t.Fatal("the next start shows no password")
+	}
+	if resp, _ := r.get(t, "/token", asAdmin(found[1])); resp.StatusCode != 200 {
+		t.Error("the password does not count")
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+// X-04: a secret that was never filled in is refused; the file counts once.
+func TestAdminPasswordFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		mode os.FileMode
+		want string // error, or "" and the password is
+		good string
+	}{
+		"X-04 empty":            {"", 0o600, "is empty", ""},
+		"X-04 only a newline":   {"\n", 0o600, "is empty", ""},
+		"X-04 second line":      {"\ncorrect-horse-battery\n", 0o600, "is empty", ""},
+		"X-04 short":            {"Xq7_kf0!a\n", 0o600, "shorter than 12", ""},
+		"X-04 changeme":         {"changeme\n", 0o600, "shorter than 12", ""},
+		"X-04 changeme, longer": {"ChangeMe-123456\n", 0o600, "well-known", ""},
+		"X-04 change-me":        {"CHANGE_ME_PLEASE\n", 0o600, "well-known", ""},
+		"X-04 password":         {"password12345\n", 0o600, "well-known", ""},
+		"X-04 placeholder":      {"<your-password>\n", 0o600, "well-known", ""},
+		"X-04 the product":      {"sallyport-admin\n", 0o600, "well-known", ""},
+		"X-04 digits":           {"123456789012\n", 0o600, "well-known", ""},
+		"X-04 one letter":       {"aaaaaaaaaaaaaaaa\n", 0o600, "well-known", ""},
+		"X-03 group":            {"correct-horse-battery\n", 0o640, "can be read by others", ""},
+		"X-03 world":            {"correct-horse-battery\n", 0o644, "can be read by others", ""},
+		"newline":               {"correct-horse-battery\n", 0o600, "", "correct-horse-battery"},
+		"no newline":            {"correct-horse-battery", 0o400, "", "correct-horse-battery"},
+		"CRLF":                  {"correct-horse-battery\r\nmore\r\n", 0o600, "", "correct-horse-battery"},
+		"spaces count":          {" correct horse battery \n", 0o600, "", " correct horse battery "},
+		"begins like a word":    {"testify-Zebra-moonlight-91\n", 0o600, "", "testify-Zebra-moonlight-91"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "password")
+			write(t, path, []byte(tt.text))
+			if err := os.Chmod(path, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			got, madeUp, err := server.FirstPassword(path)
+			if tt.want != "" {
+				hasHint(t, err, tt.want)
+				return
+			}
+			if err != nil || madeUp || got.Reveal() != tt.good {
+				t.Errorf("%q %v %v", got.Reveal(), madeUp, err)
+			}
+		})
+	}
+	t.Run("first start only", func(t *testing.T) {
+		c := settings(t)
+		c.AdminPasswordFile = filepath.Join(t.TempDir(), "password")
+		_, err := server.New(t.Context(), c, server.Options{})
+		hasHint(t, err, "admin_password_file")
+		write(t, c.AdminPasswordFile, []byte("correct-horse-battery\n"))
+		r := start(t, c, server.Options{})
+		if out := r.out.String(); strings.Contains(out, "correct-horse") || !strings.Contains(out, "password       the first line of "+c.AdminPasswordFile) {
+			t.Errorf("%s", out)
+		}
+		r.stop()
+		if err := r.err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(c.AdminPasswordFile); err != nil {
+			t.Fatal(err)
+		}
+		r = start(t, c, server.Options{})
+		if resp, _ := r.get(t, "/token", asAdmin("correct-horse-battery")); resp.StatusCode != 200 {
+			t.Error("the password was lost")
+		}
+	})
+}
+
+// X-03: whatever the umask, what we write is ours alone.
+func TestModes(t *testing.T) {
+	old := syscall.Umask(0)
+	t.Cleanup(func() { syscall.Umask(old) })
+	c := settings(t)
+	r := start(t, c, server.Options{})
+	found := shownPassword.FindStringSubmatch(r.out.String())
+	if resp, _ := r.get(t, "/token?offline_token=true&service="+r.Address(), asAdmin(found[1])); resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
+	if resp, err := http.Get("http://" + r.HealthAddress() + "/readyz"); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	seen := map[string]bool{}
+	err := filepath.WalkDir(c.Data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		seen[d.Name()] = true
+		want := os.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"metadata.db", "metadata.db-wal", "metadata.db-shm", "ca-key.pem", "server-key.pem"} {
+		if !seen[name] {
+			t.Errorf("no %s", name)
+		}
+	}
+	open := settings(t)
+	if err := os.Mkdir(open.Data, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	start(t, open, server.Options{})
+	if info, err := os.Stat(open.Data); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("an open data directory stays open: %v %v", info.Mode(), err)
+	}
+}
+
+// X-02: nothing listens beyond loopback by default; health apart.
+func TestSockets(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	for _, address := range []string{r.Address(), r.HealthAddress()} {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range []string{"127.0.0.1", "::1"} {
+			conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+			if err != nil {
+				if errors.Is(err, syscall.EADDRNOTAVAIL) {
+					continue
+				}
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addrs {
+			ip := a.(*net.IPNet).IP
+			if ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+				continue
+			}
+			if conn, err := net.Dial("tcp", net.JoinHostPort(ip.String(), port)); err == nil {
+				conn.Close()
+				t.Errorf("X-02 listens on %s", ip)
+			}
+		}
+	}
+	if resp, _ := r.get(t, "/healthz"); resp.StatusCode != 404 {
+		t.Error("X-02 health is served to clients")
+	}
+	resp, err := http.Get("http://" + r.HealthAddress() + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 404 {
+		t.Error("X-02 the registry is served on the health listener")
+	}
+}
+
+// X-06: nobody gets anything without a token.
+func TestAnonymous(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/a/b/tags/list", "/v2/a/b/manifests/1", "/api/v1/users"} {
+		resp, body := r.get(t, path)
+		want := `Bearer realm="` + r.url + `/token",service="` + r.Address() + `"`
+		if challenge := resp.Header.Values("WWW-Authenticate"); resp.StatusCode != 401 || len(challenge) != 1 || !strings.HasPrefix(challenge[0], want) {
+			t.Errorf("X-06 %s: %d %q %s", path, resp.StatusCode, challenge, body)
+		}
+		if id := resp.Header.Get("X-Request-Id"); id == "" {
+			t.Errorf("%s: no request id", path)
+		}
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	first := settings(t)
+	start(t, first, server.Options{})
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, []byte("mysql://u:geheim@h/d\n"))
+	notADatabase := filepath.Join(t.TempDir(), "x.db")
+	write(t, notADatabase, bytes.Repeat([]byte("no database "), 1000))
+	url := func(s string) config.DatabaseURL {
+		d, err := config.NewDatabaseURL(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for name, tt := range map[string]struct {
+		change func(*config.Config)
+		want   string
+	}{
+		"port in use":             {func(c *config.Config) { c.Listen = taken.Addr().String() }, "is in use"},
+		"health port in use":      {func(c *config.Config) { c.Health.Listen = taken.Addr().String() }, "health.listen: address"},
+		"not our address":         {func(c *config.Config) { c.Listen, c.ExternalURL = "192.0.2.1:0", "https://a" }, "listen: "},
+		"beyond loopback":         {func(c *config.Config) { c.Listen = "0.0.0.0:0" }, "external_url: is missing"},
+		"data is a file":          {func(c *config.Config) { c.Data = file }, "data"},
+		"data below a file":       {func(c *config.Config) { c.Data = file + "/data" }, "data"},
+		"data in use":             {func(c *config.Config) { c.Data = first.Data }, "held by another sallyport"},
+		"database in use":         {func(c *config.Config) { c.Database = url("sqlite:" + first.Data + "/metadata.db") }, "held by another sallyport"},
+		"no database there":       {func(c *config.Config) { c.Database = url("sqlite:/nowhere/at/all.db") }, "metadata database"},
+		"not a database":          {func(c *config.Config) { c.Database = url("sqlite:" + notADatabase) }, "metadata database"},
+		"PostgreSQL is down":      {func(c *config.Config) { c.Database = url("postgres://u:geheim@127.0.0.1:1/d") }, "metadata database"},
+		"no database file":        {func(c *config.Config) { c.DatabaseFile = "/nowhere" }, "database_file"},
+		"bad database file":       {func(c *config.Config) { c.DatabaseFile = file }, "holds no database URL"},
+		"no certificate":          {func(c *config.Config) { c.TLS.Certificate, c.TLS.Key = "/nowhere", "/nowhere" }, "certificate"},
+		"certificate without PEM": {func(c *config.Config) { c.TLS.Certificate, c.TLS.Key = file, file }, "certificate"},
+		"invalid by itself":       {func(c *config.Config) { c.Listen = "x" }, "is not an address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			tt.change(&c)
+			_, err := server.New(t.Context(), c, server.Options{Out: io.Discard})
+			hasHint(t, err, tt.want)
+			if strings.Contains(err.Error(), "geheim") {
+				t.Errorf("L-01 %v", err)
+			}
+		})
+	}
+}
+
+// A failed start leaves nothing behind: the next one works.
+func TestFailedStartReleases(t *testing.T) {
+	c := settings(t)
+	c.AdminPasswordFile = "/nowhere"
+	for range 3 {
+		_, err := server.New(t.Context(), c, server.Options{})
+		hasHint(t, err, "admin_password_file")
+	}
+	c.AdminPasswordFile = ""
+	start(t, c, server.Options{})
+}
+
+func TestTLSVersions(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		c := settings(t)
+		c.TLS.HTTP2 = http2
+		r := start(t, c, server.Options{})
+		resp, _ := r.get(t, "/v2/")
+		if (resp.ProtoMajor == 2) != http2 {
+			t.Errorf("http2 %v: %s", http2, resp.Proto)
+		}
+		if resp.TLS.Version != tls.VersionTLS13 {
+			t.Errorf("version %x", resp.TLS.Version)
+		}
+		for version, ok := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true} {
+			conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version}
+			conn, err := tls.Dial("tcp", r.Address(), conf)
+			if (err == nil) != ok {
+				t.Errorf("version %x: %v", version, err)
+			}
+			if err == nil {
+				conn.Close()
+			}
+		}
+		resp, err := http.Get("http://" + r.Address() + "/v2/")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode != 400 {
+				t.Errorf("plain HTTP on a TLS port: %s", resp.Status)
+			}
+		}
+	}
+}
+
+func TestPlainHTTP(t *testing.T) {
+	c := settings(t)
+	c.InsecureHTTP = true
+	r := start(t, c, server.Options{})
+	resp, _ := r.get(t, "/v2/")
+	if got := resp.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `Bearer realm="http://`+r.Address()+`/token"`) {
+		t.Error(got)
+	}
+	if _, err := os.Stat(filepath.Join(c.Data, "tls")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("made a CA for nothing")
+	}
+	if out := r.out.String(); !strings.Contains(out, "podman login --tls-verify=false "+r.Address()) || strings.Contains(out, "CA to trust") {
+		t.Error(out)
+	}
+}
+
+// H-09, H-10: what is too long is refused before it is read.
+func TestTooLong(t *testing.T) {
+	c := settings(t)
+	c.InsecureHTTP = true
+	r := start(t, c, server.Options{})
+	many := func(s string, n int) string { return strings.Repeat(s, n) }
+	for name, request := range map[string]string{
+		"H-09 1 MiB header":         "GET /v2/ HTTP/1.1\r\nHost: SELF\r\nX-A: " + many("a", 1<<20) + "\r\n\r\n",
+		"H-09 10k cookies":          "GET /v2/ HTTP/1.1\r\nHost: SELF\r\n" + many("Cookie: a=b\r\n", 10_000) + "\r\n",
+		"H-09 10k query parameters": "GET /v2/?" + many("a=b&", 10_000) + " HTTP/1.1\r\nHost: SELF\r\n\r\n",
+		"T-22 1 MiB bearer":         "GET /v2/ HTTP/1.1\r\nHost: SELF\r\nAuthorization: Bearer " + many("a", 1<<20) + "\r\n\r\n",
+		"T-22 a million dots":       "GET /v2/ HTTP/1.1\r\nHost: SELF\r\nAuthorization: Bearer " + many(".", 1_000_000) + "\r\n\r\n",
+		"H-10 form of 100 MB":       "POST /token HTTP/1.1\r\nHost: SELF\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000000\r\n\r\n",
+		"H-10 endless form":         "POST /token HTTP/1.1\r\nHost: SELF\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", r.Address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			go func() {
+				io.WriteString(conn, strings.ReplaceAll(request, "SELF", r.Address()))
+				for strings.Contains(name, "form") { // until the server hangs up
+					if _, err := io.WriteString(conn, "10000\r\n"+many("a", 0x10000)+"\r\n"); err != nil {
+						return
+					}
+				}
+			}()
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			refused := resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge
+			if strings.Contains(name, "form") {
+				body, err := io.ReadAll(resp.Body)
+				refused = err == nil && resp.StatusCode/100 == 4 && strings.Contains(string(body), "65536 bytes")
+			}
+			if !refused {
+				t.Error(resp.Status)
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// writeStep is how many bytes a client must take within
+// progressPatience. Small enough for a line of 40 kbit/s, large enough that sendfile
+// costs what it costs in one piece.
+const writeStep = 256 << 10
+
+// A response counts what is sent, remembers the status, and moves the write
+// deadline along. It hides nothing: Unwrap, Flush and, for sendfile, ReadFrom.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	armed   time.Time
+
+	status int // 0 until the header is written
+	bytes  int64
+}
+
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// arm gives the client the whole progressPatience for what is written next; it
+// moves the deadline a dozen times in that time at most.
+func (w *response) arm() {
+	if now := time.Now(); now.Sub(w.armed) > progressPatience/12 {
+		w.armed = now
+		w.control.SetWriteDeadline(now.Add(progressPatience)) // fails only on a connection that is gone
+	}
+}
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.arm()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	w.wrote()
+	total := 0
+	for {
+		w.arm()
+		n, err := w.ResponseWriter.Write(p[:min(len(p), writeStep)])
+		total += n
+		w.bytes += int64(n)
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return total, err
+		}
+	}
+}
+
+// ReadFrom copies src step by step, each with its own deadline. A limited
+// reader is taken apart, because sendfile looks through only one.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	w.wrote()
+	to, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	step := &io.LimitedReader{R: limited.R}
+	var total int64
+	for limited.N > 0 {
+		w.arm()
+		want := min(limited.N, writeStep)
+		step.N = want
+		n, err := to.ReadFrom(step)
+		limited.N -= n
+		total += n
+		w.bytes += n
+		if err != nil || n < want {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (w *response) Flush() {
+	w.wrote()
+	w.arm()
+	w.control.Flush() // fails only where nothing is buffered
+}
+
+// wrote notes the status that net/http writes unasked.
+func (w *response) wrote() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+}
