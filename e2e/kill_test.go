@@ -130,14 +130,21 @@ func TestFullDisk(t *testing.T) {
 	p := &pusher{Base: "https://" + s.Host, Client: s.HTTP(), User: "admin", Password: adminPassword}
 	must(t, p.push("full/first", "v1", []byte(`{}`), []byte("a layer that fits")))
 
-	big := make([]byte, 64<<20)
-	err := p.blob("full/second", big)
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprint(http.StatusInsufficientStorage)) || !strings.Contains(err.Error(), "full") {
-		t.Errorf("a push to a full disk: %v", err)
+	// The first part of an upload fits, the second does not.
+	status, h, body, err := p.do("POST", "full/second", "/v2/full/second/blobs/uploads/", nil, nil)
+	for _, size := range []int{20 << 20, 40 << 20} {
+		if err != nil || status != http.StatusAccepted {
+			t.Fatalf("status %d: %v %s", status, err, body)
+		}
+		status, h, body, err = p.do("PATCH", "full/second", h.Get("Location"), nil, make([]byte, size))
 	}
-	t.Logf("a push to a full disk: %v", err)
+	must(t, err)
+	t.Logf("a push to a full disk: %d %s", status, body)
+	if status != http.StatusInsufficientStorage || !strings.Contains(string(body), "full") {
+		t.Errorf("a push to a full disk: %d %s", status, body)
+	}
 	must(t, p.check())
-	if err := p.push("full/third", "v1", []byte(`{"n":3}`), make([]byte, 8<<20)); err != nil {
+	if err := p.push("full/third", "v1", []byte(`{"n":3}`), make([]byte, 16<<20)); err != nil {
 		t.Errorf("the push that failed did not give its space back: %v", err)
 	}
 	must(t, p.check())

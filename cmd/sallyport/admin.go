@@ -124,7 +124,13 @@ func with(do func(cmd *cobra.Command, c *client.Client, args []string) error) fu
 		if err != nil {
 			return err
 		}
-		return explain(do(cmd, c, args), c.Server(), false)
+		err = do(cmd, c, args)
+		if p, ok := errors.AsType[*client.Problem](err); ok {
+			for _, at := range p.Errors {
+				say(cmd, "%s", at)
+			}
+		}
+		return explain(err, c.Server(), false)
 	}
 }
 

@@ -67,16 +67,15 @@ func (s *configSource) load() (config.Config, error) {
 }
 
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check and show the server's configuration"}
-	cmd.AddCommand(newConfigCheck(), newConfigPrint())
-	return cmd
+	return family("config", "Check and show the server's configuration", newConfigCheck(), newConfigPrint())
 }
 
 func newConfigCheck() *cobra.Command {
 	return &cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a configuration file",
-		Args:  cobra.ExactArgs(1),
+		Use:     "check FILE",
+		Short:   "Check a configuration file",
+		Example: "  sallyport config check sallyport.yaml",
+		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := config.Load(args[0]); err != nil {
 				return err
@@ -89,9 +88,10 @@ func newConfigCheck() *cobra.Command {
 
 func newConfigPrint() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "print",
-		Short: "Print the effective configuration, secrets redacted",
-		Args:  cobra.NoArgs,
+		Use:     "print",
+		Short:   "Print the effective configuration, secrets redacted",
+		Example: "  sallyport config print --config sallyport.yaml",
+		Args:    arguments(cobra.NoArgs),
 	}
 	source := addConfigFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -26,9 +26,11 @@ interrupt ends the sweep cleanly.`,
 		Args: arguments(cobra.NoArgs),
 	}
 	dry := cmd.Flags().Bool("dry-run", false, "only say what would be removed")
+	large := cmd.Flags().Bool("large", false, "remove even more than a tenth of all blobs")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "large")
 	f := addFormat(cmd)
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		s, err := c.Sweep(cmd.Context(), client.SweepRequest{DryRun: *dry})
+		s, err := c.Sweep(cmd.Context(), client.SweepRequest{DryRun: *dry, Large: *large})
 		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}

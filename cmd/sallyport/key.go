@@ -37,7 +37,7 @@ func (l *life) Set(s string) error {
 	var hours time.Duration
 	if rest != "" || days == 0 {
 		var err error
-		if hours, err = time.ParseDuration(rest); err != nil {
+		if hours, err = time.ParseDuration(rest); err != nil || hours < 0 {
 			return fmt.Errorf("use a duration such as 90d or 12h")
 		}
 	}
@@ -97,17 +97,20 @@ func list(s []string) []string {
 
 // addOwner gives a listing the flags that select whose things it shows, and
 // returns what reads them.
-func addOwner(cmd *cobra.Command) func() (string, error) {
+func addOwner(cmd *cobra.Command) func() string {
 	owner := cmd.Flags().String("owner", "", "show those of user:NAME or robot:NAME, as an administrator")
 	all := cmd.Flags().Bool("all", false, "show everybody's, as an administrator")
-	return func() (string, error) {
-		switch {
-		case *all && *owner != "":
-			return "", usage(cmd, errors.New("--owner and --all cannot be used together"))
-		case *all:
-			return client.Everybody, nil
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if *all && *owner != "" {
+			return usage(cmd, errors.New("--owner and --all cannot be used together"))
 		}
-		return *owner, nil
+		return nil
+	}
+	return func() string {
+		if *all {
+			return client.Everybody
+		}
+		return *owner
 	}
 }
 
@@ -123,11 +126,7 @@ func newKeyList() *cobra.Command {
 	owner := addOwner(cmd)
 	f := addFormat(cmd)
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		whose, err := owner()
-		if err != nil {
-			return err
-		}
-		keys, err := c.Keys(cmd.Context(), whose)
+		keys, err := c.Keys(cmd.Context(), owner())
 		if err != nil {
 			return err
 		}

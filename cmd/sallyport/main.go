@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run executes one command line and returns the exit code: 0, or 1 after one
-// line that says why on stderr and, where there is a cure, another for it.
+// run executes one command line and returns the exit code: 0, or, after one
+// line on stderr that says why and, where there is a cure, another for it, 1; 2
+// for a command line that cannot be read.
 func run(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -23,27 +26,43 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(context.Background()); err != nil {
 		complain(stderr, err)
+		if _, usage := errors.AsType[usageError](err); usage {
+			return 2
+		}
 		return 1
 	}
 	return 0
 }
 
 // A hinter is an error that knows its cure.
-type hinter interface{ Hint() string }
+type hinter interface {
+	error
+	Hint() string
+}
 
 func complain(w io.Writer, err error) {
-	fmt.Fprintf(w, "sallyport: %v\n", err)
-	var h hinter
-	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(w, "hint: %s\n", h.Hint())
+	fmt.Fprintf(w, "sallyport: %s\n", oneLine(err.Error()))
+	if h, ok := errors.AsType[hinter](err); ok && h.Hint() != "" {
+		fmt.Fprintf(w, "hint: %s\n", oneLine(h.Hint()))
 	}
+}
+
+// oneLine makes s safe for a terminal, whatever a file name or a server put
+// into it.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(strings.Fields(s), " "))
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sallyport",
 		Short:         "A container registry with two gates: who are you, and what may you do",
-		Args:          cobra.NoArgs,
+		Args:          arguments(cobra.NoArgs),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -17,7 +17,7 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the registry",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs),
 	}
 	source := addConfigFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

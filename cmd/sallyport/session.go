@@ -25,11 +25,7 @@ func newSessionList() *cobra.Command {
 	owner := addOwner(cmd)
 	f := addFormat(cmd)
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		whose, err := owner()
-		if err != nil {
-			return err
-		}
-		sessions, err := c.Sessions(cmd.Context(), whose)
+		sessions, err := c.Sessions(cmd.Context(), owner())
 		if err != nil {
 			return err
 		}

@@ -34,6 +34,8 @@ func (r request) send(keep bool) (http.Header, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// CNCF distribution hides OCI manifests from whoever does not ask for them.
+	req.Header.Set("Accept", manifestType+", application/vnd.oci.image.index.v1+json, */*")
 	for k, v := range r.header {
 		req.Header[k] = v
 	}

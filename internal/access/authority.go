@@ -26,7 +26,7 @@ type Authority struct {
 type TokenFacts struct {
 	ID      string    // jti
 	Issued  time.Time // iat
-	Expires time.Time // exp
+	Expires time.Time // exp and the leeway: until then it was accepted
 	// Expired is set when the token was past its end when the request began.
 	// Such a token proves who comes, and serves only a push that it began.
 	Expired bool

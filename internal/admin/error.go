@@ -45,7 +45,7 @@ func badRequest(format string, args ...any) error {
 // itself or change anything.
 var errNarrowed = refuse(http.StatusForbidden, "denied", "this credential is narrowed to some actions or repositories and cannot do that; log in with one that is not")
 
-// a table of what other rooms' errors mean here.
+// meanings says what other rooms' errors mean here.
 var meanings = []struct {
 	err    error
 	status int

@@ -12,7 +12,7 @@ import (
 
 func TestKeys(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		root, alice, mallory := f.as("admin"), f.as("alice"), f.as("mallory")
+		root, alice := f.as("admin"), f.as("alice")
 		create := func(text string) req { return req{method: "POST", path: "/keys", body: text} }
 
 		w := f.want(root, 201, create(`{"owner":"robot:ci","label":"pipeline","expiresIn":3600,"repositories":["team-a/**"],"actions":["pull","push"]}`))
@@ -31,36 +31,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("alice's own: %+v", own)
 		}
 
-		for _, c := range []struct {
-			name string
-			bearer
-			status int
-			req
-		}{
-			{"for another", alice, 403, create(`{"owner":"robot:ci"}`)},
-			{"for nobody", root, 404, create(`{"owner":"robot:nobody"}`)},
-			{"for a group", root, 400, create(`{"owner":"group:admins"}`)},
-			{"for a bare name", root, 400, create(`{"owner":"ci"}`)},
-			{"an unknown action", alice, 400, create(`{"actions":["fly"]}`)},
-			{"S-02 every action", alice, 400, create(`{"actions":["*"]}`)},
-			{"a bad pattern", alice, 400, create(`{"repositories":["Team/**"]}`)},
-			{"for a second", alice, 400, create(`{"expiresIn":1}`)},
-			{"for ever", alice, 400, create(`{"expiresIn":9223372036854775807}`)},
-			{"for ten years", alice, 400, create(`{"expiresIn":315360000}`)},
-			{"for less than nothing", alice, 400, create(`{"expiresIn":-5}`)},
-			{"L-02 a label with control characters", alice, 400, create(`{"label":"a\u001b[2Jb"}`)},
-			{"I-23 an id of one's own", alice, 400, create(`{"id":"x"}`)},
-			{"S-38 another's list", mallory, 403, req{method: "GET", path: "/keys?owner=user:alice"}},
-			{"S-38 everybody's list", mallory, 403, req{method: "GET", path: "/keys?owner=all"}},
-			{"the list of nobody", root, 404, req{method: "GET", path: "/keys?owner=user:nobody"}},
-			{"S-38 revoking another's", mallory, 404, req{method: "DELETE", path: "/keys/" + own.ID}},
-			{"S-38 revoking a robot's", alice, 404, req{method: "DELETE", path: "/keys/" + k.ID}},
-			{"revoking nothing", root, 404, req{method: "DELETE", path: "/keys/nothing"}},
-			{"D-16 revoking a wildcard", root, 404, req{method: "DELETE", path: "/keys/%25"}},
-		} {
-			t.Run(c.name, func(t *testing.T) { f.refused(c.bearer, c.status, c.req) })
-		}
-
+		f.refuseKeys(own.ID, k.ID)
 		t.Run("W-10 lists have no secrets", func(t *testing.T) {
 			for path, count := range map[string]int{"/keys?owner=all": 3, "/keys?owner=robot:ci": 2, "/keys": 0} {
 				w := f.want(root, 200, req{method: "GET", path: path})
@@ -89,6 +60,41 @@ func TestKeys(t *testing.T) {
 			}
 		})
 	})
+}
+
+// refuseKeys asks for what nobody gets; alices and robots are ids of keys.
+func (f *fixture) refuseKeys(alices, robots string) {
+	root, alice, mallory := f.as("admin"), f.as("alice"), f.as("mallory")
+	create := func(text string) req { return req{method: "POST", path: "/keys", body: text} }
+	for _, c := range []struct {
+		name string
+		bearer
+		status int
+		req
+	}{
+		{"for another", alice, 403, create(`{"owner":"robot:ci"}`)},
+		{"for nobody", root, 404, create(`{"owner":"robot:nobody"}`)},
+		{"for a group", root, 400, create(`{"owner":"group:admins"}`)},
+		{"for a bare name", root, 400, create(`{"owner":"ci"}`)},
+		{"an unknown action", alice, 400, create(`{"actions":["fly"]}`)},
+		{"S-02 every action", alice, 400, create(`{"actions":["*"]}`)},
+		{"a bad pattern", alice, 400, create(`{"repositories":["Team/**"]}`)},
+		{"for a second", alice, 400, create(`{"expiresIn":1}`)},
+		{"for ever", alice, 400, create(`{"expiresIn":9223372036854775807}`)},
+		{"for ten years", alice, 400, create(`{"expiresIn":315360000}`)},
+		{"for less than nothing", alice, 400, create(`{"expiresIn":-5}`)},
+		{"L-02 a label with control characters", alice, 400, create(`{"label":"a\u001b[2Jb"}`)},
+		{"I-23 an id of one's own", alice, 400, create(`{"id":"x"}`)},
+		{"S-38 another's list", mallory, 403, req{method: "GET", path: "/keys?owner=user:alice"}},
+		{"S-38 everybody's list", mallory, 403, req{method: "GET", path: "/keys?owner=all"}},
+		{"the list of nobody", root, 404, req{method: "GET", path: "/keys?owner=user:nobody"}},
+		{"S-38 revoking another's", mallory, 404, req{method: "DELETE", path: "/keys/" + alices}},
+		{"S-38 revoking a robot's", alice, 404, req{method: "DELETE", path: "/keys/" + robots}},
+		{"revoking nothing", root, 404, req{method: "DELETE", path: "/keys/nothing"}},
+		{"D-16 revoking a wildcard", root, 404, req{method: "DELETE", path: "/keys/%25"}},
+	} {
+		f.t.Run(c.name, func(t *testing.T) { f.refused(c.bearer, c.status, c.req) })
+	}
 }
 
 // TestKeyOfKey: a key does not renew itself for ever.

@@ -82,8 +82,13 @@ func (c *call) sweep() error {
 		return err
 	}
 	run := c.door.Sweeper.Sweep
-	if in.DryRun {
+	switch {
+	case in.DryRun && in.Large:
+		return badRequest("fields \"dryRun\" and \"large\": give one")
+	case in.DryRun:
 		run = c.door.Sweeper.DryRun
+	case in.Large:
+		run = c.door.Sweeper.SweepLarge
 	}
 	var report gc.Report
 	report, err := run(c.r.Context())

@@ -12,7 +12,7 @@ type who int
 const (
 	// administrator: the administrative right, by policy and credential.
 	administrator who = iota
-	// account: any account, for what is its own, with a credential that is not
+	// anyAccount: any account, for what is its own, with a credential that is not
 	// narrowed; the handler lets administrators do more.
 	anyAccount
 	// anyCredential: narrowed credentials too, for what concerns themselves.

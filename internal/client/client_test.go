@@ -138,6 +138,9 @@ func TestLogInRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLogInHostile(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		handler http.HandlerFunc

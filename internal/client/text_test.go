@@ -71,3 +71,22 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// TestProblem: an error of a hostile server is one that the terminal survives.
+func TestProblem(t *testing.T) {
+	p := &client.Problem{
+		Title: "x", Status: 400, Detail: "a\x1b[2J\nhint: b", RequestID: "c\r",
+		Errors: []client.FieldError{{Line: 3, Field: "d\u202e", Detail: "e\x07"}, {Line: 4, Detail: "f\n"}, {Detail: "g\b"}},
+	}
+	if got, want := p.Error(), `a\x1b[2J\nhint: b (request c\r)`; got != want {
+		t.Errorf("C-12: %q, want %q", got, want)
+	}
+	for i, want := range []string{`line 3: d\u202e: e\a`, `line 4: f\n`, `g\b`} {
+		if got := p.Errors[i].String(); got != want {
+			t.Errorf("C-12: %q, want %q", got, want)
+		}
+	}
+	if got := (&client.Problem{Status: 502}).Error(); got != "the server answered 502" {
+		t.Errorf("an empty problem is %q", got)
+	}
+}

@@ -136,6 +136,7 @@ type Policy struct {
 // A SweepRequest is the body of POST /gc.
 type SweepRequest struct {
 	DryRun bool `json:"dryRun"`
+	Large  bool `json:"large"` // remove whatever share of the known blobs is unused
 }
 
 // A Sweep says what a sweep did, or what a dry run found it would do.
@@ -187,7 +188,8 @@ type FieldError struct {
 	Detail string `json:"detail"`
 }
 
-// Error gives the detail for a terminal: text of the server is escaped.
+// Error gives the detail on one line, without Errors, for a terminal: text of
+// the server is escaped.
 func (p *Problem) Error() string {
 	text := p.Detail
 	if text == "" {
@@ -200,12 +202,11 @@ func (p *Problem) Error() string {
 	if p.RequestID != "" {
 		text += " (request " + Printable(p.RequestID) + ")"
 	}
-	for _, e := range p.Errors {
-		text += "\n  " + e.String()
-	}
 	return text
 }
 
+// String gives the whole on one line, for a terminal: text of the server is
+// escaped.
 func (e FieldError) String() string {
 	switch {
 	case e.Line > 0 && e.Field != "":

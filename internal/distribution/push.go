@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
@@ -225,7 +225,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 }
 
 func (b *bodyReader) failure() error {
-	if errors.Is(b.err, os.ErrDeadlineExceeded) {
+	if late, ok := errors.AsType[net.Error](b.err); ok && late.Timeout() {
 		return refuse(http.StatusRequestTimeout, oci.SizeInvalid, "the body stopped coming after %d bytes", b.n)
 	}
 	return oci.Errorf(oci.SizeInvalid, "the body broke off after %d bytes", b.n)

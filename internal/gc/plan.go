@@ -45,7 +45,7 @@ func (s *Sweeper) plan(ctx context.Context, now time.Time) (plan, error) {
 			return p, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	return p, p.suspect()
+	return p, p.mismatched()
 }
 
 func (s *Sweeper) planUploads(ctx context.Context, p *plan) (err error) {
@@ -135,17 +135,24 @@ func (s *Sweeper) addOrphans(ctx context.Context, p *plan, old map[oci.Digest]bl
 	return nil
 }
 
-// suspect refuses a plan that looks like a wrong or an empty database, or a
+// mismatched refuses a plan that looks like a wrong or an empty database, or a
 // wrong folder, rather than like waste.
-func (p plan) suspect() error {
+func (p plan) mismatched() error {
 	orphans := int64(len(p.orphans))
 	switch {
 	case p.known == 0 && orphans > 0:
 		return fmt.Errorf("%w: the database knows no blob, but %d are stored: check that database and blobs belong together", ErrSuspicious, p.examined)
-	case tooMany(p.blobs, p.known):
-		return fmt.Errorf("%w: %d of %d blobs are unused, more than one in %d: check that the database is whole", ErrSuspicious, p.blobs, p.known, maxShare)
 	case tooMany(orphans, p.examined):
 		return fmt.Errorf("%w: %d of %d stored blobs are not in the database, more than one in %d: check that database and blobs belong together", ErrSuspicious, orphans, p.examined, maxShare)
+	}
+	return nil
+}
+
+// large refuses a plan that would remove much of what is known.
+func (p plan) large() error {
+	if tooMany(p.blobs, p.known) {
+		return fmt.Errorf("%w: %d of %d blobs are unused, more than one in %d: if so much was deleted on purpose, run a large sweep (sallyport gc run --large); else check that the database is whole",
+			ErrSuspicious, p.blobs, p.known, maxShare)
 	}
 	return nil
 }

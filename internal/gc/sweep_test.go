@@ -297,6 +297,9 @@ func TestSweepRefuses(t *testing.T) {
 		h.clock.pass(2 * grace)
 		h.refused(t, h.gc)
 		must(t, h.read(t, app, oci.FromBytes([]byte("no manifest"))))
+		if r, err := h.gc.SweepLarge(t.Context()); err != nil || r.Blobs == 0 {
+			t.Errorf("a large sweep that an operator asked for: %+v, %v", r, err)
+		}
 	})
 	t.Run("1000 blobs are not too many", func(t *testing.T) {
 		h := newHouse(t, metadatatest.SQLite(t))

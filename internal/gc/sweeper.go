@@ -106,6 +106,9 @@ func (s *Sweeper) DryRun(ctx context.Context) (Report, error) {
 	defer s.running.Unlock()
 	r := Report{Started: s.now(), DryRun: true}
 	p, err := s.plan(ctx, r.Started)
+	if err == nil {
+		err = p.large()
+	}
 	r.Uploads, r.Links, r.Blobs, r.Bytes = p.uploads(), p.links, p.blobs+int64(len(p.orphans)), p.bytes
 	return s.finish(r, err)
 }
@@ -114,13 +117,24 @@ func (s *Sweeper) DryRun(ctx context.Context) (Report, error) {
 // it, and nothing more is removed; the report says how far it came and is
 // recorded. Cancelling ctx ends it cleanly between two removals.
 // Errors: ErrRunning, ErrSuspicious, and whatever the stores answer.
-func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
+func (s *Sweeper) Sweep(ctx context.Context) (Report, error) { return s.sweep(ctx, plan.large) }
+
+// SweepLarge is Sweep for an operator who knows that much was deleted: whatever
+// share of the known blobs is unused, it goes.
+func (s *Sweeper) SweepLarge(ctx context.Context) (Report, error) {
+	return s.sweep(ctx, func(plan) error { return nil })
+}
+
+func (s *Sweeper) sweep(ctx context.Context, check func(plan) error) (Report, error) {
 	if !s.running.TryLock() {
 		return Report{}, ErrRunning
 	}
 	defer s.running.Unlock()
 	r := Report{Started: s.now()}
 	p, err := s.plan(ctx, r.Started)
+	if err == nil {
+		err = check(p)
+	}
 	if err == nil {
 		err = s.remove(ctx, p, &r)
 	}

@@ -235,6 +235,9 @@ func TestUploads(t *testing.T) {
 		must(t, c.SaveUpload(ctx, s))
 		must(t, c.DropUpload(ctx, s.ID))
 		must(t, c.DropUpload(ctx, s.ID))
+		if !began("a", "jti", clock.now()) {
+			t.Error("a cancelled session no longer says that the push began")
+		}
 		for _, id := range []registry.UploadID{s.ID, "none", "", "nul\x00", "\xff\xfe", "%"} {
 			_, err := c.FindUpload(ctx, id)
 			wantCode(t, err, oci.BlobUploadUnknown)
@@ -260,7 +263,7 @@ func TestUploadLimit(t *testing.T) {
 		wantCode(t, save("alice", -1), oci.TooManyRequests)
 		must(t, save("bob", 0))
 		must(t, c.DropUpload(ctx, "alice7"))
-		must(t, save("alice", 7))
+		must(t, save("alice", registry.MaxUploads))
 		wantCode(t, save("alice", -1), oci.TooManyRequests)
 		clock.advance(registry.UploadTTL)
 		must(t, save("alice", -1))

@@ -59,10 +59,12 @@ func (c catalog) FindUpload(ctx context.Context, id registry.UploadID) (registry
 	return s, nil
 }
 
-// DropUpload implements registry.Uploads.
+// DropUpload implements registry.Uploads. The row stays, as that of a finished
+// session does: clients cancel the session that a refused mount left them and
+// begin another, and it is one push.
 func (c catalog) DropUpload(ctx context.Context, id registry.UploadID) error {
 	err := c.db.write(ctx, soft, func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, `DELETE FROM upload WHERE id = $1 AND finished = 0`, args{string(id)})
+		_, err := t.exec(ctx, `UPDATE upload SET finished = $2 WHERE id = $1 AND finished = 0`, args{string(id), micros(c.db.opts.Now())})
 		return err
 	})
 	return wrap(err, "drop upload")

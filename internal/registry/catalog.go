@@ -47,7 +47,7 @@ type Uploads interface {
 	// after it was linked, dropped, or is older than UploadTTL.
 	FindUpload(ctx context.Context, id UploadID) (Session, error)
 
-	// DropUpload forgets a session (soft).
+	// DropUpload ends a session (soft); for BeganPush it is a finished one.
 	DropUpload(ctx context.Context, id UploadID) error
 
 	// BeganPush reports whether a session in repo was started with token jti at

@@ -79,9 +79,22 @@ func (r *registry) AppendUpload(ctx context.Context, repo oci.RepoName, u Upload
 	_, err = staging.ReadFrom(c.Body)
 	size := staging.Size()
 	if err = errors.Join(err, staging.Close()); err != nil {
+		if errors.Is(err, oci.StorageFull) {
+			// What was received serves nobody until there is room, and would
+			// take the room that others wait for.
+			r.abandon(context.WithoutCancel(ctx), s)
+		}
 		return size, fmt.Errorf("append to upload: %w", err)
 	}
 	return size, nil
+}
+
+// abandon ends a session and frees its bytes. What fails here is the sweep's.
+func (r *registry) abandon(ctx context.Context, s Session) {
+	if err := r.blobs.Unstage(ctx, string(s.ID)); err != nil {
+		r.log.WarnContext(ctx, "free a failed upload", "upload", s.ID, "err", err)
+	}
+	r.forget(ctx, s)
 }
 
 // FinishUpload keeps this order: the lease stops the sweep from taking bytes

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/oci"
@@ -44,13 +45,17 @@ type front struct {
 	proxies proxies
 	log     *slog.Logger
 	rand    io.Reader
+
+	running atomic.Int64 // requests at this moment
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.running.Add(1)
+	defer f.running.Add(-1)
 	start := time.Now()
 	id := f.identify(r)
 	w.Header()[requestIDHeader] = []string{id}
-	rw := &response{ResponseWriter: w, control: http.NewResponseController(w)}
+	rw := &response{ResponseWriter: w, control: http.NewResponseController(w), plain: r.TLS == nil && r.ProtoMajor == 1}
 	watchBody(w, r)
 	defer func() {
 		f.finish(rw, r, recover(), id, start)

@@ -11,12 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/server"
 )
@@ -356,81 +354,13 @@ func TestAccessLine(t *testing.T) {
 	}
 }
 
-// A spy is a connection's writer that sees how it is written to.
-type spy struct {
-	http.ResponseWriter
-	io.ReaderFrom
-	sources []string
-}
-
-func (s *spy) ReadFrom(r io.Reader) (int64, error) {
-	source := fmt.Sprintf("%T", r)
-	if l, ok := r.(*io.LimitedReader); ok {
-		source += " " + fmt.Sprintf("%T", l.R)
-	}
-	s.sources = append(s.sources, source)
-	return io.Copy(s.ResponseWriter, r)
-}
-
-// What net/http can do for a file it can still do behind the front.
-func TestSendfileIsReached(t *testing.T) {
-	const size = 1<<20 + 7
-	file, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := file.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
-	for name, copyTo := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"io.Copy":      func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, struct{ io.Reader }{file}) },
-		"io.CopyN":     func(w http.ResponseWriter, _ *http.Request) { io.CopyN(w, file, size) },
-		"ServeContent": func(w http.ResponseWriter, r *http.Request) { http.ServeContent(w, r, "x.bin", fileTime, file) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := file.Seek(0, io.SeekStart); err != nil {
-				t.Fatal(err)
-			}
-			log := &lines{}
-			h, _ := server.NewFront(server.FrontOptions{External: "http://a", Scheme: "http", Log: log.logger(), Door: http.HandlerFunc(copyTo)})
-			w := &spy{ResponseWriter: httptest.NewRecorder()}
-			h.ServeHTTP(w, httptest.NewRequest("GET", "http://a/v2/", nil))
-			want := "*io.LimitedReader *os.File"
-			if name == "io.Copy" {
-				want = "*io.LimitedReader struct { io.Reader }"
-			}
-			if len(w.sources) != 5 {
-				t.Errorf("%d steps", len(w.sources))
-			}
-			for _, s := range w.sources {
-				if s != want {
-					t.Errorf("source %s", s)
-				}
-			}
-			if line := log.with(t, "request"); line[0]["bytes"] != float64(size) || line[0]["status"] != 200.0 {
-				t.Errorf("%v", line)
-			}
-		})
-	}
-}
-
-// Bytes come out as they went in, whatever the writer behind can do.
-func TestReadFromWithoutSendfile(t *testing.T) {
-	text := strings.Repeat("0123456789", 100_000)
-	h, _ := server.NewFront(server.FrontOptions{External: "http://a", Scheme: "http", Log: slog.New(slog.DiscardHandler), Door: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		n, err := w.(io.ReaderFrom).ReadFrom(io.LimitReader(strings.NewReader(text), 700_000))
-		m, werr := w.Write([]byte(text[n:]))
-		if n != 700_000 || m != 300_000 || err != nil || werr != nil {
-			t.Error(n, m, err, werr)
-		}
-		w.(http.Flusher).Flush()
-	})})
+// What the front costs a request, apart from its line in the log.
+func BenchmarkFront(b *testing.B) {
+	h, _ := server.NewFront(server.FrontOptions{External: "http://a", Scheme: "http", Log: slog.New(slog.DiscardHandler), Door: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})})
+	r := httptest.NewRequest("GET", "http://a/v2/team/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", nil)
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "http://a/v2/", nil))
-	if w.Body.String() != text || !w.Flushed {
-		t.Errorf("%d bytes, flushed %v", w.Body.Len(), w.Flushed)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(w, r)
 	}
 }
-
-var fileTime = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)

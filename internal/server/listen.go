@@ -61,7 +61,7 @@ func listenOne(ctx context.Context, key, address string) (net.Listener, error) {
 	case err == nil:
 		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, cannot("stop the process that uses it, or choose another address with "+flagOf(key), "%s: address %s is in use: %w", key, address, syscall.EADDRINUSE)
+		return nil, cannot("stop the process that uses it, or choose another address with "+flagOf(key), "%s: %s: %w", key, address, syscall.EADDRINUSE)
 	case errors.Is(err, syscall.EACCES):
 		return nil, cannot("choose a port above 1023, or give the process the capability to bind it", "%s: not allowed to listen on %s", key, address)
 	}

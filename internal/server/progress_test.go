@@ -106,10 +106,7 @@ func TestSlowClients(t *testing.T) {
 		"R-22 reads nothing": {flood, func(c net.Conn) {
 			io.WriteString(c, "GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
 			time.Sleep(50 * time.Second)
-			c.SetReadDeadline(time.Now().Add(time.Hour))
-			for n := 0; n < 1; n++ { // one byte does not help
-				io.ReadFull(c, make([]byte, 1))
-			}
+			c.Read(make([]byte, 1)) // does not help
 			time.Sleep(11 * time.Second)
 			for {
 				if _, err := c.Read(make([]byte, 64<<10)); err != nil {

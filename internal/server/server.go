@@ -32,6 +32,7 @@ const (
 	headerPatience   = 10 * time.Second // for the header of a request
 	idlePatience     = 60 * time.Second // between two requests
 	progressPatience = 60 * time.Second // for some bytes of a body, either way
+	cutOffPatience   = 5 * time.Second  // to end when shutdown_timeout is over
 )
 
 // A Server is a registry that listens. New opens everything, Run serves.
@@ -46,6 +47,7 @@ type Server struct {
 	names  names
 	caFile string // the local CA, or ""
 	rooms  *rooms
+	front  *front
 	http   *http.Server
 	tls    *tls.Config // nil: plain HTTP
 	health struct {
@@ -120,14 +122,14 @@ func (s *Server) openSockets(ctx context.Context) error {
 
 // assemble puts the front before the doors, and both on HTTP.
 func (s *Server) assemble(o Options) {
-	front := &front{
+	s.front = &front{
 		doors:   s.rooms.doors(s),
 		names:   s.names,
 		proxies: s.config.TrustedProxies,
 		log:     s.log,
 		rand:    newRandom(o.Rand),
 	}
-	s.http = s.newHTTP(front)
+	s.http = s.newHTTP(s.front)
 	s.http.Protocols.SetHTTP2(s.config.TLS.HTTP2)
 	s.http.TLSConfig = s.tls
 	if s.health.socket != nil {
@@ -211,8 +213,13 @@ func (s *Server) stop() {
 		s.health.state.stopping.Store(true)
 	}
 	if err := s.http.Shutdown(ctx); err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "requests cut off", slog.Any("err", err))
+		s.log.LogAttrs(ctx, slog.LevelWarn, "requests cut off", slog.Int64("running", s.front.running.Load()))
 		s.http.Close()
+		// Their handlers notice at their next read or write; the database is
+		// closed under none that does so soon.
+		for end := time.Now().Add(cutOffPatience); s.front.running.Load() > 0 && time.Now().Before(end); {
+			time.Sleep(cutOffPatience / 500)
+		}
 	}
 	if s.health.http != nil {
 		s.health.http.Close()

@@ -1,15 +1,22 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 )
 
-// writeStep is how many bytes a client must take within
-// progressPatience. Small enough for a line of 40 kbit/s, large enough that sendfile
-// costs what it costs in one piece.
-const writeStep = 256 << 10
+const (
+	// writeStep is how many bytes a client must take within progressPatience
+	// what a line of 40 kbit/s does.
+	writeStep = 256 << 10
+	// sendfileStep is how many are given to sendfile at once. A client that does
+	// not take them all in time, but writeStep of them, gets more time.
+	sendfileStep = 4 << 20
+)
 
 // A response counts what is sent, remembers the status, and moves the write
 // deadline along. It hides nothing: Unwrap, Flush and, for sendfile, ReadFrom.
@@ -17,6 +24,7 @@ type response struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	armed   time.Time
+	plain   bool // HTTP/1 without TLS: a write that timed out can be taken up again
 
 	status int // 0 until the header is written
 	bytes  int64
@@ -67,16 +75,26 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if !ok {
 		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
 	}
+	size := int64(writeStep)
+	_, isFile := limited.R.(syscall.Conn) // what net looks for
+	sendfile := isFile && w.plain
+	if sendfile {
+		size = sendfileStep
+	}
 	step := &io.LimitedReader{R: limited.R}
 	var total int64
 	for limited.N > 0 {
 		w.arm()
-		want := min(limited.N, writeStep)
+		want := min(limited.N, size)
 		step.N = want
 		n, err := to.ReadFrom(step)
 		limited.N -= n
 		total += n
 		w.bytes += n
+		if sendfile && n >= writeStep && n == want-step.N && errors.Is(err, os.ErrDeadlineExceeded) {
+			w.armed = time.Time{} // it moved, and all that was read was written
+			continue
+		}
 		if err != nil || n < want {
 			return total, err
 		}

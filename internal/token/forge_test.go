@@ -24,6 +24,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 )
 
 var b64 = base64.RawURLEncoding
@@ -48,7 +49,12 @@ func newForger(f *fixture) forger {
 // raw signs the two texts as they are.
 func (f forger) raw(header, payload string) string {
 	f.t.Helper()
-	signed := b64.EncodeToString([]byte(header)) + "." + b64.EncodeToString([]byte(payload))
+	return f.sign(b64.EncodeToString([]byte(header)) + "." + b64.EncodeToString([]byte(payload)))
+}
+
+// sign signs the first two parts of a token as they are.
+func (f forger) sign(signed string) string {
+	f.t.Helper()
 	sum := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, f.key, sum[:])
 	f.ok(err)
@@ -126,6 +132,8 @@ func TestForgery(t *testing.T) {
 		f.dead("T-23 space behind", f.text+" ")
 		f.dead("T-23 space before", " "+f.text)
 		f.dead("T-23 line feed in the signature", f.text[:len(f.text)-4]+"\n"+f.text[len(f.text)-4:])
+		f.dead("T-23 line feed in the payload, signed", f.sign(parts[0]+"."+parts[1][:8]+"\n"+parts[1][8:]))
+		f.dead("T-23 unused bits in the header, signed", f.sign(parts[0]+"="+"."+parts[1]))
 		f.dead("T-23 line feed in the payload", parts[0]+"."+parts[1][:8]+"\r\n"+parts[1][8:]+"."+parts[2])
 		f.dead("T-23 base64 with + and /", strings.NewReplacer("-", "+", "_", "/").Replace(f.text)+"=")
 
@@ -215,6 +223,14 @@ func TestClaimForgery(t *testing.T) {
 	onSQLite(t, func(t *testing.T, fx *fixture) {
 		f := newForger(fx)
 		uid := f.good["uid"].(string)
+		session := func(a answer) string { return claims(t, a.Token)["sid"].(string) }
+		own, bobs := session(f.login("alice")), session(f.login("bob"))
+		narrowing, err := access.NewNarrowing(nil, []string{"pull"})
+		f.ok(err)
+		k, key := f.fixture.key(user("alice"), account.NewKey{Narrowing: narrowing})
+		narrowed := session(f.do(get("offline_token=true", "alice:"+key)))
+		f.alive("session", f.raw(f.header(""), f.payload(`"method":"password"`, `"method":"session","sid":"`+own+`"`)))
+		f.alive("session of a key", f.raw(f.header(""), f.payload(`"method":"password"`, `"method":"session","key":"`+k.ID+`","sid":"`+narrowed+`"`)))
 		for _, tt := range []struct{ name, from, to string }{
 			{"T-09 iss absent", `"iss":"` + issuer + `",`, ``},
 			{"T-09 iss with a slash", `"iss":"` + issuer, `"iss":"` + issuer + `/`},
@@ -237,7 +253,13 @@ func TestClaimForgery(t *testing.T) {
 			{"T-10 iat absent", `"iat":1777863721,`, ``},
 			{"T-10 iat 0", `"iat":1777863721`, `"iat":0`},
 			{"T-10 nbf absent", `"nbf":1777863721,`, ``},
-			{"T-10 nbf later", `"nbf":1777863721`, `"nbf":1777863999`},
+			{"T-10 nbf later", `"nbf":1777863721`, `"nbf":1777863722`},
+			{"T-10 nbf sooner", `"nbf":1777863721`, `"nbf":1777863720`},
+			{"T-29 a name without an account", `"uid":"` + uid + `","method":"password"`, `"uid":""`},
+			{"T-29 a name alone", `,"uid":"` + uid + `","method":"password"`, ``},
+			{"session of another", `"method":"password"`, `"method":"session","sid":"` + bobs + `"`},
+			{"S-36 session of a narrowed key without the key", `"method":"password"`, `"method":"session","sid":"` + narrowed + `"`},
+			{"session with a key it was not begun with", `"method":"password"`, `"method":"session","key":"` + k.ID + `","sid":"` + own + `"`},
 			{"jti absent", `"jti":"` + f.good["jti"].(string) + `",`, ``},
 			{"jti empty", `"jti":"` + f.good["jti"].(string), `"jti":"`},
 			{"T-17 sub twice", `"sub":"user:alice"`, `"sub":"user:mallory","sub":"user:alice"`},

@@ -47,6 +47,25 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
+// The grace of a push excuses an expired token, not a session that has ended.
+func TestSessionEndsItsTokens(t *testing.T) {
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		identity := f.login("alice").RefreshToken
+		for range 5 {
+			f.pass(6*day - time.Minute)
+			f.do(post(refreshForm(identity)))
+		}
+		f.pass(4 * time.Minute)
+		text := f.do(post(refreshForm(identity))).Token
+		f.pass(time.Minute - time.Second)
+		f.alive("before the session's end", text)
+		f.pass(time.Second)
+		f.dead("at the session's end", text)
+		f.pass(10 * time.Minute)
+		f.dead("in the grace of a push", text)
+	})
+}
+
 // A use costs no write; one a minute writes them all.
 func TestLastUseIsBatched(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {

@@ -86,7 +86,7 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 	return access.Authority{
 		Identity: id, Policy: known.value.policy, Held: v.held,
 		Token: access.TokenFacts{
-			ID: v.claims.ID, Issued: time.Unix(v.claims.Issued, 0), Expires: time.Unix(v.claims.Expires, 0),
+			ID: v.claims.ID, Issued: time.Unix(v.claims.Issued, 0), Expires: time.Unix(v.claims.Expires, 0).Add(s.leeway),
 			Expired: expired,
 		},
 	}, nil

@@ -22,7 +22,17 @@ import (
 // A writer stores body under its digest, durably.
 type writer func(key string, body []byte, want oci.Digest) error
 
+// makeShards makes what a store has made after its first few hundred blobs.
+func makeShards(b *testing.B, dir string) {
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func storeWriter(b *testing.B, dir string) writer {
+	makeShards(b, filepath.Join(dir, "blobs", "sha256"))
 	s, err := file.New(dir, file.Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -44,11 +54,7 @@ func storeWriter(b *testing.B, dir string) writer {
 // floorWriter does the least that the same promise needs: create, write, hash,
 // fsync, rename, fsync of the directory.
 func floorWriter(b *testing.B, dir string) writer {
-	for i := range 256 {
-		if err := os.Mkdir(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o700); err != nil {
-			b.Fatal(err)
-		}
-	}
+	makeShards(b, dir)
 	buffers := sync.Pool{New: func() any { return new([32 << 10]byte) }}
 	return func(key string, body []byte, want oci.Digest) error {
 		from := filepath.Join(dir, key)
