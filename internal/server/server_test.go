@@ -119,6 +119,21 @@ func (r *running) do(t *testing.T, req *http.Request) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// plainGet asks without TLS.
+func plainGet(t *testing.T, address, path string) (int, string) {
+	t.Helper()
+	resp, err := http.Get("http://" + address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
 func asAdmin(password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth("admin", password) }
 }
@@ -190,8 +205,8 @@ func TestModes(t *testing.T) {
 	if resp, _ := r.get(t, "/token?offline_token=true&service="+r.Address(), asAdmin(found[1])); resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
 	}
-	if resp, err := http.Get("http://" + r.HealthAddress() + "/readyz"); err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
+	if status, body := plainGet(t, r.HealthAddress(), "/readyz"); status != 200 {
+		t.Fatal(body)
 	}
 	seen := map[string]bool{}
 	err := filepath.WalkDir(c.Data, func(path string, d fs.DirEntry, err error) error {
@@ -266,12 +281,7 @@ func TestSockets(t *testing.T) {
 	if resp, _ := r.get(t, "/healthz"); resp.StatusCode != 404 {
 		t.Error("X-02 health is served to clients")
 	}
-	resp, err := http.Get("http://" + r.HealthAddress() + "/v2/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != 404 {
+	if status, _ := plainGet(t, r.HealthAddress(), "/v2/"); status != 404 {
 		t.Error("X-02 the registry is served on the health listener")
 	}
 }
@@ -313,12 +323,8 @@ func TestTLSVersions(t *testing.T) {
 				conn.Close()
 			}
 		}
-		resp, err := http.Get("http://" + r.Address() + "/v2/")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode != 400 {
-				t.Errorf("plain HTTP on a TLS port: %s", resp.Status)
-			}
+		if status, _ := plainGet(t, r.Address(), "/v2/"); status != 400 {
+			t.Errorf("plain HTTP on a TLS port: %d", status)
 		}
 	}
 }

@@ -54,19 +54,13 @@ func TestGracefulStop(t *testing.T) {
 		late.Close()
 		time.Sleep(time.Millisecond)
 	}
-	resp, err := http.Get("http://" + r.HealthAddress() + "/readyz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if resp.StatusCode != 503 || string(body) != "not ready: stopping\n" || err != nil {
-		t.Errorf("%d %s %v", resp.StatusCode, body, err)
+	if status, body := plainGet(t, r.HealthAddress(), "/readyz"); status != 503 || body != "not ready: stopping\n" {
+		t.Errorf("%d %s", status, body)
 	}
 	if _, err := io.WriteString(conn, "grant_type=refresh_token"); err != nil {
 		t.Fatal(err)
 	}
-	resp, err = http.ReadResponse(bufio.NewReader(conn), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || resp.StatusCode != 400 {
 		t.Errorf("%v %v", resp, err)
 	}
