@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,12 @@ func newServe() *cobra.Command {
 		c, err := source.load()
 		if err != nil {
 			return err
+		}
+		// What lives long in this process is small and what each request
+		// allocates dies with it: collecting at every 4 MiB would cost a
+		// tenth of the processor. The environment variable GOGC goes first.
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(400)
 		}
 		// Whatever this process creates, nobody else may read.
 		syscall.Umask(0o077)

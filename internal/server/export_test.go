@@ -22,6 +22,7 @@ type FrontOptions struct {
 	Listens  []netip.AddrPort
 	Proxies  []netip.Prefix
 	Log      *slog.Logger
+	Plain    bool // plain HTTP for the proxies alone
 }
 
 // NewFront returns the outermost handler before one door, and the builder of
@@ -32,7 +33,7 @@ func NewFront(o FrontOptions) (http.Handler, func(*http.Request) string) {
 		panic(err)
 	}
 	return &front{
-		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies,
+		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies, onlyProxies: o.Plain,
 		log: o.Log, rand: newRandom(nil),
 	}, n.realm
 }

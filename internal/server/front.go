@@ -43,8 +43,11 @@ type front struct {
 	doors   doors
 	names   names
 	proxies proxies
-	log     *slog.Logger
-	rand    io.Reader
+	// onlyProxies is set where plain HTTP is served behind proxies: whoever
+	// comes past them would send credentials in the clear.
+	onlyProxies bool
+	log         *slog.Logger
+	rand        io.Reader
 
 	running atomic.Int64 // requests at this moment
 }
@@ -53,6 +56,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.running.Add(1)
 	defer f.running.Add(-1)
 	start := time.Now()
+	stranger := f.onlyProxies && !f.mayComePlain(r.RemoteAddr)
 	id := f.identify(r)
 	w.Header()[requestIDHeader] = []string{id}
 	rw := &response{ResponseWriter: w, control: http.NewResponseController(w), plain: r.TLS == nil && r.ProtoMajor == 1}
@@ -60,7 +64,17 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		f.finish(rw, r, recover(), id, start)
 	}()
+	if stranger {
+		writeError(rw, http.StatusMisdirectedRequest, oci.Unsupported, "plain HTTP is for the proxies in front of this registry: come through them")
+		return
+	}
 	f.route(rw, r)
+}
+
+// mayComePlain reports whether a peer is this machine or a trusted proxy.
+func (f *front) mayComePlain(remote string) bool {
+	peer, err := netip.ParseAddrPort(remote)
+	return err == nil && (peer.Addr().IsLoopback() || f.proxies.trust(peer.Addr().Unmap()))
 }
 
 // identify notes the client's address in r and returns the request's id. What a

@@ -108,6 +108,38 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "door %s %s from %s\n", r.Method, r.URL.Path, r.RemoteAddr)
 })
 
+// Plain HTTP behind a proxy is for that proxy and for this machine: anybody else
+// would send credentials in the clear.
+func TestPlainForProxiesOnly(t *testing.T) {
+	handler, _ := server.NewFront(server.FrontOptions{
+		Door: echo, External: "https://registry.example", Scheme: "http", Plain: true,
+		Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Log: slog.New(slog.DiscardHandler),
+	})
+	for _, tt := range []struct {
+		peer, forwarded string
+		status          int
+	}{
+		{"10.1.2.3:4000", "203.0.113.9", 200},
+		{"10.1.2.3:4000", "", 200},
+		{"[::ffff:10.1.2.3]:4000", "", 200},
+		{"127.0.0.1:4000", "", 200},
+		{"[::1]:4000", "", 200},
+		{"203.0.113.9:4000", "", 421},
+		{"203.0.113.9:4000", "10.1.2.3", 421},
+		{"", "", 421},
+	} {
+		r := httptest.NewRequest("GET", "https://registry.example/v2/", nil)
+		r.RemoteAddr = tt.peer
+		if tt.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", tt.forwarded)
+		}
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code != tt.status {
+			t.Errorf("peer %q, X-Forwarded-For %q: status %d, want %d", tt.peer, tt.forwarded, w.Code, tt.status)
+		}
+	}
+}
+
 // What gets to a door, and what the front answers itself.
 func TestRouting(t *testing.T) {
 	f := newFronted(t, server.FrontOptions{Door: echo})

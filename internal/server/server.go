@@ -126,8 +126,10 @@ func (s *Server) assemble(o Options) {
 		doors:   s.rooms.doors(s),
 		names:   s.names,
 		proxies: s.config.TrustedProxies,
-		log:     s.log,
-		rand:    newRandom(o.Rand),
+		// On loopback whoever reaches the port is on this machine anyway.
+		onlyProxies: s.config.InsecureHTTP,
+		log:         s.log,
+		rand:        newRandom(o.Rand),
 	}
 	s.http = s.newHTTP(s.front)
 	s.http.Protocols.SetHTTP2(s.config.TLS.HTTP2)

@@ -301,34 +301,6 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
-func TestTLSVersions(t *testing.T) {
-	for _, http2 := range []bool{false, true} {
-		c := settings(t)
-		c.TLS.HTTP2 = http2
-		r := start(t, c, server.Options{})
-		resp, _ := r.get(t, "/v2/")
-		if (resp.ProtoMajor == 2) != http2 {
-			t.Errorf("http2 %v: %s", http2, resp.Proto)
-		}
-		if resp.TLS.Version != tls.VersionTLS13 {
-			t.Errorf("version %x", resp.TLS.Version)
-		}
-		for version, ok := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true} {
-			conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version}
-			conn, err := tls.Dial("tcp", r.Address(), conf)
-			if (err == nil) != ok {
-				t.Errorf("version %x: %v", version, err)
-			}
-			if err == nil {
-				conn.Close()
-			}
-		}
-		if status, _ := plainGet(t, r.Address(), "/v2/"); status != 400 {
-			t.Errorf("plain HTTP on a TLS port: %d", status)
-		}
-	}
-}
-
 func TestPlainHTTP(t *testing.T) {
 	c := settings(t)
 	c.InsecureHTTP = true
