@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 )
 
-// TestKill kills the server with SIGKILL at random moments under concurrent
+// D-05: TestKill kills the server with SIGKILL at random moments under concurrent
 // pushes. Each next start needs no repair, nothing acknowledged is lost, and no
 // file differs from its digest.
 func TestKill(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestPowerCut records the writes and flushes of pushes with strace, and for
+// D-06: TestPowerCut records the writes and flushes of pushes with strace, and for
 // every prefix of the record builds the directory that a power cut would leave
 // in the worst case: what was not flushed is gone. The server starts on it and
 // must have everything it had acknowledged by then.

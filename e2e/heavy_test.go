@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestHeavyClients walks the clients that take minutes to build: cosign and
+// helm. "make test-all" builds them and sets the variable.
+func TestHeavyClients(t *testing.T) {
+	if os.Getenv("SALLYPORT_TEST_ALL") == "" {
+		t.Skip("cosign and helm are in make test-all")
+	}
+	s := newServer(t, serverOptions{})
+	s.Login()
+	alice, mallory := s.AddUser("alice"), s.AddUser("mallory")
+	s.Policy("  - who: [\"user:alice\"]\n    what: [\"team/**\"]\n    may: [pull, push]\n")
+	t.Run("helm", func(t *testing.T) { helm(t, s, alice, mallory) })
+	t.Run("cosign", func(t *testing.T) { cosign(t, s, alice, mallory) })
+}
+
+func helm(t *testing.T, s *server, alice, mallory string) {
+	d := &desk{t: t, s: s, home: t.TempDir(), engine: &engines{}}
+	login := func(user, password string) {
+		d.okWith(password, "helm", "registry", "login", "--ca-file", s.CA, "--username", user, "--password-stdin", s.Host)
+	}
+	d.ok("helm", "create", "chart")
+	d.ok("helm", "package", "chart")
+	login("alice", alice)
+	d.ok("helm", "push", "--ca-file", s.CA, "chart-0.1.0.tgz", "oci://"+s.Host+"/team")
+	pulled := t.TempDir()
+	d.ok("helm", "pull", "--ca-file", s.CA, "--destination", pulled, "oci://"+s.Host+"/team/chart", "--version", "0.1.0")
+	want, err := os.ReadFile(filepath.Join(d.home, "chart-0.1.0.tgz"))
+	must(t, err)
+	got, err := os.ReadFile(filepath.Join(pulled, "chart-0.1.0.tgz"))
+	must(t, err)
+	if digestOf(got) != digestOf(want) {
+		t.Errorf("helm pulled %s, pushed %s", digestOf(got), digestOf(want))
+	}
+	login("mallory", mallory)
+	if out, err := d.try("helm", "push", "--ca-file", s.CA, "chart-0.1.0.tgz", "oci://"+s.Host+"/team"); err == nil || !strings.Contains(out, "403") {
+		t.Errorf("a push without a grant: %v\n%s", err, out)
+	}
+}
+
+func cosign(t *testing.T, s *server, alice, mallory string) {
+	d := &desk{t: t, s: s, home: t.TempDir(), engine: &engines{}}
+	p := &pusher{Base: s.Base(), Client: s.HTTP(), User: "alice", Password: alice}
+	must(t, p.push("team/signed", "v1", []byte(`{"architecture":"amd64","os":"linux"}`), []byte("a layer")))
+	ref := s.Host + "/team/signed@" + p.acked["team/signed:v1"][0].Digest
+	t.Setenv("COSIGN_PASSWORD", "")
+	d.ok("cosign", "generate-key-pair")
+	d.okWith(alice, "crane", "auth", "login", "--username", "alice", "--password-stdin", s.Host)
+	sign := []string{"cosign", "sign", "--yes", "--key", "cosign.key", "--use-signing-config=false", "--tlog-upload=false", ref}
+	d.ok(append([]string{}, sign...)...)
+	out := d.ok("cosign", "verify", "--key", "cosign.pub", "--insecure-ignore-tlog", ref)
+	if !strings.Contains(out, strings.Split(ref, "@")[1]) {
+		t.Errorf("cosign verified something else:\n%s", out)
+	}
+	d.okWith(mallory, "crane", "auth", "login", "--username", "mallory", "--password-stdin", s.Host)
+	if out, err := d.try(sign...); err == nil || !strings.Contains(out, "403") {
+		t.Errorf("a signature without a grant: %v\n%s", err, out)
+	}
+}
