@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +60,10 @@ of docker login and of every other client, with any user name.
 
 Without --repository and --action the key may do what its owner may do. With
 them it may do no more than they say: patterns as in the policy ("team/app",
-"team/*", "team/**"), and actions pull, push, delete or admin.`,
+"team/*", "team/**"), and actions pull, push, delete or admin.
+
+To create a key for yourself, log in with a password: a key cannot make another
+for its own owner, which would go on after the first is revoked.`,
 		Example: `  sallyport key create --label laptop
   sallyport key create --for robot:ci --label pipeline --expires 30d --repository 'team/**' --action pull,push`,
 		Args: arguments(cobra.NoArgs),
@@ -71,6 +76,9 @@ them it may do no more than they say: patterns as in the policy ("team/app",
 	cmd.Flags().Var(&expires, "expires", "how long the key lives, such as 90d or 12h (default the server's, 90d)")
 	cmd.Flags().Lookup("expires").DefValue = ""
 	f := addFormat(cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		return cmp.Or(notEmpty(cmd, "repository", *repositories), notEmpty(cmd, "action", *actions))
+	}
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 		k, err := c.CreateKey(cmd.Context(), client.NewKey{
 			Owner: *owner, Label: *label, ExpiresIn: int64(time.Duration(expires) / time.Second),
@@ -86,6 +94,15 @@ them it may do no more than they say: patterns as in the policy ("team/app",
 		return result(cmd, "%s", client.Printable(k.Secret.Reveal()))
 	})
 	return cmd
+}
+
+// notEmpty refuses a list flag that is given without a value, as by a variable
+// that is not set: it must not mean the same as no flag.
+func notEmpty(cmd *cobra.Command, flag string, given []string) error {
+	if cmd.Flags().Changed(flag) && (len(given) == 0 || slices.Contains(given, "")) {
+		return usage(cmd, fmt.Errorf("--%s is empty: say what the key is narrowed to, or leave it out", flag))
+	}
+	return nil
 }
 
 func list(s []string) []string {

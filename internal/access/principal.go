@@ -48,6 +48,9 @@ type Proof struct {
 	// SessionID is the identity token it came from, or "". A session that was
 	// begun with an access key has both.
 	SessionID string
+	// PasswordSet is, for the method "password", the Account.PasswordSet of the
+	// password that was proven: with another one, the proof is void.
+	PasswordSet time.Time
 }
 
 // An Identity is the answer of gate one: who, proven how, narrowed to what.

@@ -25,9 +25,12 @@ type Account struct {
 	Name         string
 	Kind         access.Kind // User or Robot
 	PasswordHash string
-	Disabled     bool
-	Created      time.Time
-	Groups       []string // sorted
+	// PasswordSet is when the password was last replaced, in microseconds, or the
+	// zero time if it is the first. No two passwords of an account share it.
+	PasswordSet time.Time
+	Disabled    bool
+	Created     time.Time
+	Groups      []string // sorted
 }
 
 // A Key is an access key as it is stored. The zero Revoked means alive.
@@ -64,8 +67,8 @@ type Directory interface {
 
 // Accounts are people and robots.
 type Accounts interface {
-	// AddAccount errors: ErrExists.
-	AddAccount(ctx context.Context, a Account) error
+	// AddAccounts adds all of them or none. Errors: ErrExists.
+	AddAccounts(ctx context.Context, as ...Account) error
 	// AccountByName and AccountByUID errors: ErrUnknown.
 	AccountByName(ctx context.Context, name string) (Account, error)
 	AccountByUID(ctx context.Context, uid string) (Account, error)
@@ -74,10 +77,13 @@ type Accounts interface {
 	ListAccounts(ctx context.Context, kind access.Kind, after string, limit int) ([]Account, error)
 	// SetDisabled errors: ErrUnknown.
 	SetDisabled(ctx context.Context, uid string, disabled bool) error
-	// SetPassword replaces the hash and ends every session of the account.
-	// When from is not "", it replaces only that hash and ends nothing (a
-	// rehash at login); a hash that changed meanwhile is not an error.
-	SetPassword(ctx context.Context, uid, from, to string) error
+	// SetPassword replaces the hash, ends every session of the account, and
+	// advances PasswordSet to at, or just past the old one if that is not
+	// earlier. Errors: ErrUnknown.
+	SetPassword(ctx context.Context, uid, hash string, at time.Time) error
+	// Rehash replaces the hash from by another one of the same password, and
+	// ends nothing. A hash that changed meanwhile is not an error.
+	Rehash(ctx context.Context, uid, from, to string) error
 	// RemoveAccount removes the account with its keys, sessions and
 	// memberships, and retires its name. Errors: ErrUnknown.
 	RemoveAccount(ctx context.Context, uid string) error

@@ -11,5 +11,8 @@ func (s *Service) HoldTurn() (release func()) {
 	return func() { <-s.hashing.turn }
 }
 
+// Waiting is how many checks wait for their turn to hash.
+func (s *Service) Waiting() int64 { return s.hashing.waiting.Load() }
+
 // Flush writes down the last uses, as happens once a minute.
 func (s *Service) Flush() error { return s.used.flush(context.Background()) }

@@ -86,6 +86,13 @@ func (f *fixture) user(name, password string) account.Account {
 	return a
 }
 
+func (f *fixture) uid(name string) string {
+	f.t.Helper()
+	a, err := f.s.Find(f.ctx(), user(name))
+	f.ok(err)
+	return a.UID
+}
+
 func (f *fixture) key(who account.Name, n account.NewKey) (account.Key, access.Secret) {
 	f.t.Helper()
 	k, secret, err := f.s.CreateKey(f.ctx(), who, n)

@@ -45,7 +45,8 @@ type htpasswdEntry struct {
 // ImportHtpasswd adds a person for each line "name:hash" of an htpasswd file;
 // only bcrypt hashes of cost 4 to 12 are taken, and each is replaced by one of
 // ours at the next login. It returns the names added. If any line is bad, or
-// its name taken, it adds nobody. Errors: *ImportError.
+// its name taken, it adds nobody. Errors: *ImportError; ErrExists when a name
+// was taken at the same moment.
 func (s *Service) ImportHtpasswd(ctx context.Context, r io.Reader) ([]string, error) {
 	entries, bad := parseHtpasswd(r)
 	for _, e := range entries {
@@ -59,12 +60,19 @@ func (s *Service) ImportHtpasswd(ctx context.Context, r io.Reader) ([]string, er
 	if len(bad) > 0 {
 		return nil, &ImportError{Lines: bad}
 	}
-	var names []string
-	for _, e := range entries {
-		if _, err := s.add(ctx, Name{access.User, e.name}, e.hash); err != nil {
-			return names, err
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	names, accounts := make([]string, len(entries)), make([]Account, len(entries))
+	for i, e := range entries {
+		var err error
+		if accounts[i], err = s.newAccount(Name{access.User, e.name}, e.hash); err != nil {
+			return nil, err
 		}
-		names = append(names, e.name)
+		names[i] = e.name
+	}
+	if err := s.dir.AddAccounts(ctx, accounts...); err != nil {
+		return nil, fmt.Errorf("import htpasswd: %w", err)
 	}
 	return names, nil
 }

@@ -73,19 +73,23 @@ func (s *Service) free(ctx context.Context, n Name) error {
 }
 
 func (s *Service) add(ctx context.Context, n Name, hash string) (Account, error) {
-	uid, err := s.newID()
+	a, err := s.newAccount(n, hash)
 	if err != nil {
 		return Account{}, err
 	}
-	a := Account{
-		UID: uid, Name: n.Name, Kind: n.Kind, PasswordHash: hash,
-		Created: s.now().UTC().Truncate(time.Second),
-	}
-	if err := s.dir.AddAccount(ctx, a); err != nil {
+	if err := s.dir.AddAccounts(ctx, a); err != nil {
 		return Account{}, fmt.Errorf("add %s: %w", n, err)
 	}
 	a.PasswordHash = ""
 	return a, nil
+}
+
+func (s *Service) newAccount(n Name, hash string) (Account, error) {
+	uid, err := s.newID()
+	return Account{
+		UID: uid, Name: n.Name, Kind: n.Kind, PasswordHash: hash,
+		Created: s.now().UTC().Truncate(time.Second),
+	}, err
 }
 
 // find returns an account with its hash. Errors: ErrUnknown.
@@ -154,7 +158,7 @@ func (s *Service) Remove(ctx context.Context, n Name) error {
 }
 
 // SetPassword sets a person's password, as an administrator does, and ends the
-// person's sessions. Errors: ErrUnknown, *Invalid, access.ErrBusy.
+// person's sessions and what else came of the old password, access keys aside. Errors: ErrUnknown, *Invalid, access.ErrBusy.
 func (s *Service) SetPassword(ctx context.Context, name string, password access.Secret) error {
 	a, err := s.find(ctx, Name{access.User, name})
 	if err != nil {
@@ -164,14 +168,14 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 	if err != nil {
 		return err
 	}
-	if err := s.dir.SetPassword(ctx, a.UID, "", hash); err != nil {
+	if err := s.dir.SetPassword(ctx, a.UID, hash, s.now()); err != nil {
 		return fmt.Errorf("set password of %s: %w", name, err)
 	}
 	return nil
 }
 
 // ChangePassword sets the password of the person who proves the current one,
-// and ends the person's sessions. Errors: access.ErrBadCredential, as
+// and ends what SetPassword does. Errors: access.ErrBadCredential, as
 // SetPassword.
 func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret) error {
 	if err := checkNew(next.Reveal()); err != nil {

@@ -28,7 +28,7 @@ const rememberFor = 5 * time.Minute
 
 // passwords is the authenticator for access.Password. An unknown name, a wrong
 // password, a disabled account, an account without a password and a password
-// out of bounds all fail alike: one hash, then the floor.
+// out of bounds all fail alike: one query, one hash, then the floor.
 type passwords struct{ *Service }
 
 func (s passwords) Authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
@@ -49,13 +49,14 @@ func (s passwords) Authenticate(ctx context.Context, c access.Credential) (acces
 			return access.Identity{}, err
 		}
 	}
-	return access.Identity{Principal: a.Principal(), Proof: access.Proof{Method: "password"}}, nil
+	return access.Identity{Principal: a.Principal(), Proof: access.Proof{Method: "password", PasswordSet: a.PasswordSet}}, nil
 }
 
-// candidate returns the account of that name, or the zero one.
+// candidate returns the account of that name, or the zero one. It asks the
+// directory once, whatever the name.
 func (s *Service) candidate(ctx context.Context, name string) (Account, error) {
 	if access.ValidName(name) != nil {
-		return Account{}, nil
+		name = "" // nobody's
 	}
 	a, err := s.dir.AccountByName(ctx, name)
 	if err != nil && !errors.Is(err, ErrUnknown) {
@@ -116,7 +117,7 @@ func (s *Service) rehash(ctx context.Context, a Account, password string) string
 	_, err := io.ReadFull(s.rand, salt)
 	if err == nil {
 		hash := s.hashing.makeHash(password, salt)
-		if err = s.dir.SetPassword(ctx, a.UID, a.PasswordHash, hash); err == nil {
+		if err = s.dir.Rehash(ctx, a.UID, a.PasswordHash, hash); err == nil {
 			return hash
 		}
 	}

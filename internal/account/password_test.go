@@ -16,7 +16,7 @@ import (
 )
 
 // I-04, I-05, I-06, I-08, I-15: every failure is the same error and costs
-// exactly one hash.
+// exactly one hash and one query.
 func TestPasswordFailures(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.user("alice", "alice's password")
@@ -59,8 +59,11 @@ func TestPasswordFailures(t *testing.T) {
 			{"D-16 SQL wildcard", "alic_", "alice's password"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				before := f.s.Hashes()
+				before, queries := f.s.Hashes(), f.db.Queries()
 				id, err := f.login(tt.user, tt.password)
+				if n := f.db.Queries() - queries; n != 1 {
+					t.Errorf("%d queries, want 1", n)
+				}
 				if !errors.Is(err, access.ErrBadCredential) || !id.Principal.IsAnonymous() {
 					t.Errorf("login = %v, %v", id, err)
 				}
@@ -153,6 +156,36 @@ func TestRememberedPasswordDoesNotQueue(t *testing.T) {
 		}
 		release()
 	})
+}
+
+// An account that changes while its password waits to be hashed is judged as it
+// is afterwards.
+func TestAccountChangesWhileItWaits(t *testing.T) {
+	for name, change := range map[string]func(f *fixture) error{
+		"I-19 disabled": func(f *fixture) error { return f.s.Disable(f.ctx(), user("alice")) },
+		"I-16 removed":  func(f *fixture) error { return f.s.Remove(f.ctx(), user("alice")) },
+		"another password": func(f *fixture) error {
+			return f.db.Directory().SetPassword(f.ctx(), f.uid("alice"), "$argon2id$v=19$m=8,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZg", f.clock())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onSQLite(t, func(t *testing.T, f *fixture) {
+				f.user("alice", "alice's password")
+				release := f.s.HoldTurn()
+				done := make(chan error)
+				go func() {
+					_, err := f.login("alice", "alice's password")
+					done <- err
+				}()
+				for f.s.Waiting() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				f.ok(change(f))
+				release()
+				wantError(t, <-done, access.ErrBadCredential)
+			})
+		})
+	}
 }
 
 // A failure ends no sooner than the floor, and does not hold the turn to hash

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -17,27 +18,56 @@ func (s *Service) Current(ctx context.Context) (*access.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read generation: %w", err)
 	}
-	s.policyMu.Lock()
-	defer s.policyMu.Unlock()
-	if s.policy.generation == generation {
-		return s.policy.value, nil
+	if known := s.policy.Load(); known != nil && known.generation == generation {
+		return known.value, nil
 	}
+	answer := s.policyFlight.DoChan(strconv.FormatInt(generation, 10), func() (any, error) {
+		if known := s.policy.Load(); known != nil && known.generation == generation {
+			return known.value, nil // read since we looked
+		}
+		// Those who wait must not lose it with the one who came first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), policyTimeout)
+		defer cancel()
+		return s.readPolicy(ctx, generation)
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-answer:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*access.Policy), nil
+	}
+}
+
+// policyTimeout bounds how long the policy is read for all who wait.
+const policyTimeout = 5 * time.Second
+
+// A knownPolicy is the policy under a generation, and what it was parsed from.
+type knownPolicy struct {
+	under[*access.Policy]
+	document string
+}
+
+// readPolicy reads the policy and remembers it.
+func (s *Service) readPolicy(ctx context.Context, generation int64) (*access.Policy, error) {
 	v, err := s.dir.LatestPolicy(ctx)
+	known := s.policy.Load()
+	policy := &access.Policy{}
 	switch {
 	case errors.Is(err, ErrUnknown):
-		s.policy, s.document = under[*access.Policy]{generation, &access.Policy{}}, ""
-		return s.policy.value, nil
+		v.Document = ""
 	case err != nil:
 		return nil, fmt.Errorf("read policy: %w", err)
-	case s.policy.value != nil && s.document == v.Document:
-		s.policy.generation = generation
-		return s.policy.value, nil
+	case known != nil && known.document == v.Document:
+		policy = known.value
+	default:
+		if policy, err = access.ParsePolicy([]byte(v.Document)); err != nil {
+			return nil, fmt.Errorf("parse stored policy version %d: %w", v.Version, err)
+		}
 	}
-	policy, err := access.ParsePolicy([]byte(v.Document))
-	if err != nil {
-		return nil, fmt.Errorf("parse stored policy version %d: %w", v.Version, err)
-	}
-	s.policy, s.document = under[*access.Policy]{generation, policy}, v.Document
+	s.policy.Store(&knownPolicy{under[*access.Policy]{generation, policy}, v.Document})
 	return policy, nil
 }
 
@@ -125,7 +155,7 @@ func (s *Service) Bootstrap(ctx context.Context, password access.Secret) (create
 		return false, err
 	}
 	if already { // with another password than ours
-		if err := s.dir.SetPassword(ctx, a.UID, "", hash); err != nil {
+		if err := s.dir.SetPassword(ctx, a.UID, hash, s.now()); err != nil {
 			return false, fmt.Errorf("set password of %s: %w", admin, err)
 		}
 	}

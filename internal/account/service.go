@@ -9,10 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -62,12 +63,11 @@ type Service struct {
 	hashing    *hasher
 	remembered *remembered
 	used       *lastUse
-	identities *otter.Cache[identityKey, under[access.Identity]]
+	identities *otter.Cache[identityKey, under[resolved]]
 	keys       *otter.Cache[[32]byte, under[Key]]
 
-	policyMu sync.Mutex
-	policy   under[*access.Policy]
-	document string // what policy was parsed from
+	policy       atomic.Pointer[knownPolicy] // nil at first
+	policyFlight singleflight.Group          // by generation
 }
 
 // under is a value that was read under a generation.
@@ -78,6 +78,12 @@ type under[T any] struct {
 
 type identityKey struct{ uid, keyID string }
 
+// A resolved account is what Resolve knows without the proof.
+type resolved struct {
+	identity    access.Identity
+	passwordSet time.Time
+}
+
 // New returns a service on dir.
 func New(dir Directory, ch access.Changes, o Options) *Service {
 	s := &Service{
@@ -85,9 +91,8 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 		now: o.Now, rand: o.Rand, log: o.Logger,
 		maxLife:    cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
 		hashing:    newHasher(cmp.Or(o.FailureFloor, defaultFailureFloor)),
-		identities: otter.Must(&otter.Options[identityKey, under[access.Identity]]{MaximumSize: cacheSize}),
+		identities: otter.Must(&otter.Options[identityKey, under[resolved]]{MaximumSize: cacheSize}),
 		keys:       otter.Must(&otter.Options[[32]byte, under[Key]]{MaximumSize: cacheSize}),
-		policy:     under[*access.Policy]{generation: -1},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -117,8 +122,9 @@ func (s *Service) Hashes() int64 { return s.hashing.count.Load() }
 
 // Resolve returns the identity that uid and proof name as it is now: current
 // groups, and the narrowing and the end of the key that the proof names.
-// Errors: access.ErrBadCredential when the account is removed or disabled, or
-// the key is removed, revoked or expired, or another's.
+// Errors: access.ErrBadCredential when the account is removed or disabled, the
+// password that was proven replaced, or the key is removed, revoked or expired,
+// or another's.
 func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error) {
 	generation, err := s.changes.Generation(ctx)
 	if err != nil {
@@ -127,14 +133,17 @@ func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (
 	at := identityKey{uid, proof.KeyID}
 	known, ok := s.identities.GetIfPresent(at)
 	if !ok || known.generation != generation {
-		id, err := s.readIdentity(ctx, uid, proof.KeyID)
+		r, err := s.readIdentity(ctx, uid, proof.KeyID)
 		if err != nil {
 			return access.Identity{}, err
 		}
-		known = under[access.Identity]{generation, id}
+		known = under[resolved]{generation, r}
 		s.identities.Set(at, known)
 	}
-	id := known.value
+	if proof.Method == "password" && !proof.PasswordSet.Equal(known.value.passwordSet) {
+		return access.Identity{}, access.ErrBadCredential
+	}
+	id := known.value.identity
 	if !id.Expires.IsZero() && !s.now().Before(id.Expires) {
 		return access.Identity{}, access.ErrBadCredential
 	}
@@ -142,27 +151,27 @@ func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (
 	return id, nil
 }
 
-func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (access.Identity, error) {
+func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (resolved, error) {
 	a, err := s.dir.AccountByUID(ctx, uid)
 	if err != nil {
-		return access.Identity{}, notFoundIsBad("find account", err)
+		return resolved{}, notFoundIsBad("find account", err)
 	}
 	if a.Disabled {
-		return access.Identity{}, access.ErrBadCredential
+		return resolved{}, access.ErrBadCredential
 	}
-	id := access.Identity{Principal: a.Principal()}
+	r := resolved{access.Identity{Principal: a.Principal()}, a.PasswordSet}
 	if keyID == "" {
-		return id, nil
+		return r, nil
 	}
 	k, err := s.dir.KeyByID(ctx, keyID)
 	if err != nil {
-		return access.Identity{}, notFoundIsBad("find access key", err)
+		return resolved{}, notFoundIsBad("find access key", err)
 	}
 	if k.AccountID != uid || !k.Revoked.IsZero() {
-		return access.Identity{}, access.ErrBadCredential
+		return resolved{}, access.ErrBadCredential
 	}
-	id.Narrowing, id.Expires = k.Narrowing, k.Expires
-	return id, nil
+	r.identity.Narrowing, r.identity.Expires = k.Narrowing, k.Expires
+	return r, nil
 }
 
 // Principal returns who the account acts as.

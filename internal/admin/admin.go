@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -37,8 +36,6 @@ type Options struct {
 	Realm func(r *http.Request) string
 	// Service is the name under which tokens are asked for.
 	Service string
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
 	// Logger gets one line for each change, and the errors that clients are not
 	// told; nil discards them.
 	Logger *slog.Logger
@@ -50,16 +47,13 @@ func New(d Deps, o Options) http.Handler {
 	if o.Realm == nil {
 		o.Realm = func(*http.Request) string { return "/token" }
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &door{Deps: d, Options: o, mux: http.NewServeMux()}
 	for _, rt := range routes {
 		h.mux.HandleFunc(rt.method+" "+client.APIPath+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
-			h.serve(&call{door: h, w: w, r: r}, rt)
+			h.serve(&call{door: h, w: w, r: r, route: rt})
 		})
 	}
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -99,22 +93,22 @@ func (h *door) noRoute(w http.ResponseWriter, r *http.Request) error {
 	return refuse(http.StatusMethodNotAllowed, "method-not-allowed", "use %s", strings.Join(allowed, ", "))
 }
 
-// serve answers c by rt: first who asks, then whether that one may, and only
+// serve answers c by its route: first who asks, then whether that one may, and only
 // then what is asked.
-func (h *door) serve(c *call, rt route) {
-	err := c.enter(rt)
+func (h *door) serve(c *call) {
+	err := c.enter()
 	if err == nil {
-		err = c.readQuery(rt.query)
+		err = c.readQuery(c.route.query)
 	}
 	if err == nil {
-		err = rt.serve(c)
+		err = c.route.serve(c)
 	}
 	if err != nil {
 		c.fail(err)
 		return
 	}
-	if rt.method != http.MethodGet {
+	if c.route.method != http.MethodGet {
 		h.Logger.InfoContext(c.r.Context(), "api changed something", "request", c.requestID(),
-			"principal", c.principal().String(), "method", rt.method, "path", c.r.URL.Path)
+			"principal", c.principal().String(), "method", c.route.method, "path", c.r.URL.Path)
 	}
 }

@@ -28,6 +28,7 @@ type call struct {
 	door      *door
 	w         http.ResponseWriter
 	r         *http.Request
+	route     route // zero where there is none
 	authority access.Authority
 	query     url.Values
 }
@@ -101,7 +102,8 @@ func cut[T any](all []T, n int, after string, name func(T) string) (client.Page[
 }
 
 // readBody returns a body of one of the given media types, at most
-// client.MaxBody bytes of it.
+// client.MaxBody bytes of it, and enters again: there is no other way to a body,
+// so nothing is done with one by an authority from before it.
 func (c *call) readBody(types ...string) ([]byte, error) {
 	given, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(types, given) {
@@ -120,7 +122,7 @@ func (c *call) readBody(types ...string) ([]byte, error) {
 	if err != nil {
 		return nil, badRequest("the body could not be read to its end")
 	}
-	return b, nil
+	return b, c.enterAgain()
 }
 
 // readJSON reads a body that is one JSON object with fields of out, none of

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/client"
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -59,6 +60,8 @@ var meanings = []struct {
 	{account.ErrConflict, http.StatusPreconditionFailed, "conflict", "the policy was changed since the version this one is based on; look at the present one and apply again"},
 	{access.ErrBusy, http.StatusTooManyRequests, "busy", "too many passwords are being checked; come again later"},
 	{access.ErrBadCredential, http.StatusForbidden, "wrong-password", "the current password is not right"},
+	{oci.StorageFull, http.StatusInsufficientStorage, "storage-full", "no space is left for the server's data: free some or give it more, then try again"},
+	{oci.Unavailable, http.StatusServiceUnavailable, "unavailable", "the server cannot do that now: try again in a few seconds; its log says what it waits for"},
 	{gc.ErrRunning, http.StatusConflict, "running", "a sweep is running already; its status says when it is over"},
 }
 
@@ -67,9 +70,10 @@ var meanings = []struct {
 func (c *call) fail(err error) {
 	p := c.describe(err)
 	p.Type, p.Title, p.RequestID = problemPrefix+p.Type, http.StatusText(p.Status), c.requestID()
-	switch {
-	case p.Status == http.StatusTooManyRequests:
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 		c.w.Header().Set("Retry-After", retryAfter)
+	}
+	switch {
 	case p.Status == statusGone:
 		p.Title = "Client Closed Request"
 	case p.Status >= http.StatusInternalServerError:

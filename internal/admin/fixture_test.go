@@ -98,7 +98,7 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 		Accounts: f.accounts, Tokens: f.tokens, Gate: f.tokens,
 		Sweeper: gc.New(db.Sweeps(), blobs, gc.Options{Now: f.clock, Logger: logger}),
 	}, admin.Options{
-		Realm: func(*http.Request) string { return realm }, Service: service, Now: f.clock, Logger: logger,
+		Realm: func(*http.Request) string { return realm }, Service: service, Logger: logger,
 	})
 	return f
 }
@@ -148,7 +148,21 @@ var nobody bearer
 // login logs in with a password, or a key, for the scope and an identity token.
 func (f *fixture) login(name, password, scope string) bearer {
 	f.t.Helper()
-	q := url.Values{"service": {service}, "offline_token": {"true"}, "client_id": {"test"}}
+	return f.ask(name, password, scope, url.Values{"service": {service}, "offline_token": {"true"}, "client_id": {"test"}})
+}
+
+// bare is a login with a key that begins no session.
+func (f *fixture) bare(key string) bearer {
+	f.t.Helper()
+	b := f.ask("any", key, apiScope, url.Values{"service": {service}})
+	if b.identity != "" {
+		f.t.Error("a session was begun")
+	}
+	return b
+}
+
+func (f *fixture) ask(name, password, scope string, q url.Values) bearer {
+	f.t.Helper()
 	if scope != "" {
 		q.Set("scope", scope)
 	}

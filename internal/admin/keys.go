@@ -83,42 +83,36 @@ func (c *call) createKey() error {
 			return err
 		}
 	}
+	own := owner == c.own()
+	if own && c.authority.Identity.Proof.KeyID != "" {
+		return errKeyOfKey
+	}
 	narrowing, err := access.NewNarrowing(in.Repositories, in.Actions)
 	if err != nil {
 		return badRequest("%s", err) // its text is fit for the client
 	}
-	life, err := c.keyLife(in.ExpiresIn, owner == c.own())
-	if err != nil {
-		return err
+	if in.ExpiresIn < 0 || in.ExpiresIn > math.MaxInt64/int64(time.Second) {
+		return badRequest("field \"expiresIn\": want seconds, at least 60")
 	}
 	k, secret, err := c.door.Accounts.CreateKey(c.r.Context(), owner, account.NewKey{
-		Label: in.Label, Life: life, Narrowing: narrowing,
+		Label: in.Label, Life: time.Duration(in.ExpiresIn) * time.Second, Narrowing: narrowing,
 	})
 	if err != nil {
 		return err
 	}
+	if own && k.AccountID != c.principal().UID {
+		// The name was given to somebody else a moment ago. Nobody has seen the
+		// secret, and the key ends here.
+		if err := c.door.Accounts.RevokeKey(context.WithoutCancel(c.r.Context()), k.ID); err != nil {
+			return err
+		}
+		return access.ErrInvalidToken
+	}
 	return c.json(http.StatusCreated, client.CreatedKey{Key: keyView(k), Secret: client.Secret{Secret: secret}})
 }
 
-// keyLife returns how long a new key lives. One that an access key makes for its
-// own owner ends no later than that, or a key could renew itself for ever.
-func (c *call) keyLife(seconds int64, own bool) (time.Duration, error) {
-	if seconds < 0 || seconds > math.MaxInt64/int64(time.Second) {
-		return 0, badRequest("field \"expiresIn\": want seconds, at least 60")
-	}
-	life := time.Duration(seconds) * time.Second
-	if !own || c.authority.Identity.Proof.KeyID == "" {
-		return life, nil
-	}
-	left := c.authority.Identity.Expires.Sub(c.door.Now()).Truncate(time.Second)
-	switch {
-	case life == 0:
-		return min(left, account.DefaultKeyLife), nil
-	case life > left:
-		return 0, refuse(http.StatusForbidden, "denied", "field \"expiresIn\": this login comes from an access key that ends in %s, and a key that is made with it cannot live longer", left)
-	}
-	return life, nil
-}
+// errKeyOfKey: a key that a key made would go on after that was revoked (I-19).
+var errKeyOfKey = refuse(http.StatusForbidden, "denied", "this login comes from an access key; log in with a password to create keys for yourself")
 
 func (c *call) revokeKey() error {
 	id := c.r.PathValue("id")

@@ -97,24 +97,28 @@ func (f *fixture) refuseKeys(alices, robots string) {
 	}
 }
 
-// TestKeyOfKey: a key does not renew itself for ever.
+// TestKeyOfKey: a key makes no other for its owner, who would keep that when it
+// is revoked (I-19).
 func TestKeyOfKey(t *testing.T) {
 	f := onSQLite(t)
 	alice := account.Name{Kind: access.User, Name: "alice"}
-	parent, b := f.key(alice, 24*time.Hour, nil, nil)
-	create := func(text string) req { return req{method: "POST", path: "/keys", body: text} }
-	child := read[client.CreatedKey](f, b, 201, create(`{}`))
-	if child.Expires.After(parent.Expires) {
-		t.Errorf("a key until %s made one until %s", parent.Expires, child.Expires)
+	for _, text := range []string{`{}`, `{"owner":"user:alice"}`, `{"expiresIn":60}`, `{"actions":["pull"]}`} {
+		k, b := f.key(alice, 24*time.Hour, nil, nil) // a session begun with the key
+		p := f.refused(b, 403, req{method: "POST", path: "/keys", body: text})
+		if !strings.Contains(p.Detail, "log in with a password to create keys") {
+			t.Errorf("the cure is %q", p.Detail)
+		}
+		f.want(b, 204, req{method: "DELETE", path: "/keys/" + k.ID})
+		f.refused(b, 401, req{method: "GET", path: "/whoami"})
 	}
-	f.refused(b, 403, create(`{"expiresIn":86401}`))
-	f.pass(12 * time.Hour)
-	b = f.login("any", child.Secret.Reveal(), apiScope)
-	f.refused(b, 403, create(`{"expiresIn":86400}`))
-	f.want(b, 201, create(`{"expiresIn":3600}`))
+	// Without a session it is the same key.
+	_, secret, err := f.accounts.CreateKey(t.Context(), alice, account.NewKey{})
+	f.ok(err)
+	f.refused(f.bare(secret.Reveal()), 403, req{method: "POST", path: "/keys", body: `{}`})
 	// For others an administrator's key is as good as a password.
 	_, root := f.key(account.Name{Kind: access.User, Name: "admin"}, time.Hour, nil, nil)
-	f.want(root, 201, create(`{"owner":"robot:ci","expiresIn":86400}`))
+	f.want(root, 201, req{method: "POST", path: "/keys", body: `{"owner":"robot:ci","expiresIn":86400}`})
+	f.refused(root, 403, req{method: "POST", path: "/keys", body: `{}`})
 }
 
 func TestSessions(t *testing.T) {

@@ -15,6 +15,9 @@ const (
 	// anyAccount: any account, for what is its own, with a credential that is not
 	// narrowed; the handler lets administrators do more.
 	anyAccount
+	// namedAccount: the account that the path names, as anyAccount, and
+	// administrators.
+	namedAccount
 	// anyCredential: narrowed credentials too, for what concerns themselves.
 	anyCredential
 )
@@ -38,7 +41,7 @@ var routes = []route{
 	{"GET", "/users/{name}", administrator, "", (*call).getAccount},
 	{"PATCH", "/users/{name}", administrator, "", (*call).changeAccount},
 	{"DELETE", "/users/{name}", administrator, "", (*call).removeAccount},
-	{"PUT", "/users/{name}/password", anyAccount, "", (*call).setPassword},
+	{"PUT", "/users/{name}/password", namedAccount, "", (*call).setPassword},
 	{"POST", "/htpasswd", administrator, "", (*call).importHtpasswd},
 
 	{"GET", "/robots", administrator, "n after", (*call).listAccounts},
@@ -65,25 +68,51 @@ var routes = []route{
 	{"POST", "/gc", administrator, "", (*call).sweep},
 }
 
-// enter finds out who asks and whether rt lets them in.
-func (c *call) enter(rt route) error {
-	bearer, err := bearerToken(c.r.Header)
+// enter finds out who asks and whether the route lets them in.
+func (c *call) enter() error {
+	var err error
+	if c.authority, err = c.authorize(); err != nil {
+		return err
+	}
+	return c.mayCall()
+}
+
+// enterAgain is enter for a body that is in: it can take minutes, and what was
+// taken away meanwhile must not serve what it asks for (S-22). That the token
+// itself came to its end meanwhile is no reason to refuse.
+func (c *call) enterAgain() error {
+	now, err := c.authorize()
 	if err != nil {
 		return err
 	}
-	if c.authority, err = c.door.Gate.Authorize(c.r.Context(), bearer); err != nil {
-		return err
+	now.Token.Expired = c.authority.Token.Expired
+	c.authority = now
+	return c.mayCall()
+}
+
+// authorize asks the gate about the request's bearer.
+func (c *call) authorize() (access.Authority, error) {
+	bearer, err := bearerToken(c.r.Header)
+	if err != nil {
+		return access.Authority{}, err
 	}
+	return c.door.Gate.Authorize(c.r.Context(), bearer)
+}
+
+// mayCall checks the authority for the route.
+func (c *call) mayCall() error {
 	if err := c.authority.CheckAPI(); err != nil {
 		return err
 	}
 	switch {
 	case c.principal().IsAnonymous():
 		return &access.InsufficientScope{} // no token of ours for anonymous holds the API
-	case rt.who == administrator:
+	case c.route.who == administrator:
 		return c.authority.CheckAdmin()
-	case rt.who == anyAccount && !c.authority.Identity.Narrowing.IsZero():
+	case c.route.who != anyCredential && !c.authority.Identity.Narrowing.IsZero():
 		return errNarrowed
+	case c.route.who == namedAccount && c.target() != c.own():
+		return c.authority.CheckAdmin()
 	}
 	return nil
 }

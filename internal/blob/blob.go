@@ -22,10 +22,12 @@ type Store interface {
 
 	// Stage begins, or resumes after a restart, writing under key, which is 1
 	// to 128 letters, digits, '_' and '-'. One key is open once at a time.
-	// Errors: ErrStaging when it is open already.
+	// Errors: ErrStaging when it is open already; oci.StorageFull only when
+	// nothing is staged under key.
 	Stage(ctx context.Context, key string) (Staging, error)
 
-	// Unstage discards what was staged under key; absent is not an error.
+	// Unstage discards what was staged under key; absent is not an error. It
+	// needs no room.
 	// Errors: ErrStaging when it is open.
 	Unstage(ctx context.Context, key string) error
 
@@ -73,17 +75,23 @@ type Staging interface {
 	// Write, the size is what it was before the call, its space is given back,
 	// and the staging can go on.
 	io.ReaderFrom
-	Size() int64 // bytes written so far, over all requests
+	Size() int64 // bytes written so far, over all requests; 0 once discarded
 
-	// Close keeps the bytes for a later Stage.
+	// Close keeps the bytes, if there are any, for a later Stage, and lets
+	// others have the key.
 	Close() error
 
 	// Seal verifies the bytes against want and publishes them at once, durably,
 	// and ends the staging. On oci.DigestInvalid nothing is published and the
-	// staged bytes are discarded. After any other error the bytes stay for a
-	// later Stage, unless the storage may have lost them. Sealing what is
+	// staged bytes are discarded, and so they are when the storage may have lost
+	// some. After any other error the staging is as it was. Sealing what is
 	// stored already stores it anew.
 	Seal(ctx context.Context, want oci.Digest) error
+
+	// Discard removes the bytes and gives their space back, for which it needs
+	// no room; nothing can be written any more. Until Close nobody else has the
+	// key. After Seal has published, and a second time, it does nothing.
+	Discard(ctx context.Context) error
 }
 
 // ErrStaging says that another request holds the same staging open.

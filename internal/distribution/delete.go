@@ -10,11 +10,14 @@ import (
 // deleteManifest removes a tag alone, or a manifest with every tag on it
 // (end-9).
 func (c *call) deleteManifest() error {
-	var err error
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
 	if d := c.ref.Digest(); d != "" {
-		err = c.view.DeleteManifest(c.r.Context(), c.repo, d)
+		err = view.DeleteManifest(c.r.Context(), c.repo, d)
 	} else {
-		err = c.view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag())
+		err = view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag())
 	}
 	if err != nil {
 		return err
@@ -25,7 +28,11 @@ func (c *call) deleteManifest() error {
 
 // deleteBlob removes the repository's link to a blob (end-10).
 func (c *call) deleteBlob() error {
-	err := c.view.DeleteBlob(c.r.Context(), c.repo, c.digest)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	err = view.DeleteBlob(c.r.Context(), c.repo, c.digest)
 	if errors.Is(err, oci.Unsupported) { // in use: not now
 		c.w.Header().Set("Allow", "GET, HEAD")
 	}

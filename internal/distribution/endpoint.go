@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -56,10 +57,62 @@ type door struct {
 // returns an error before it has written anything, or writes the answer.
 type call struct {
 	request
-	w         http.ResponseWriter
-	r         *http.Request
-	view      registry.Registry
-	authority access.Authority
+	door *door
+	w    http.ResponseWriter
+	r    *http.Request
+
+	token     string
+	authority access.Authority // as the gate said last; only its end is the first
+	guarded   registry.Registry
+	body      body
+}
+
+// A body is a request's, and knows whether any of it was waited for.
+type body struct {
+	io.ReadCloser
+	read bool // since the gate was asked
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.read = true
+	return b.ReadCloser.Read(p)
+}
+
+// enter asks the gate whose request c is.
+func (c *call) enter() error {
+	var err error
+	if c.token, err = bearer(c.r.Header); err != nil {
+		return err
+	}
+	if c.authority, err = c.door.gate.Authorize(c.r.Context(), c.token); err != nil {
+		return err
+	}
+	c.guarded = registry.Guard(c.door.registry, c.authority)
+	if c.r.Body != nil && c.r.Body != http.NoBody {
+		c.body.ReadCloser = c.r.Body
+		c.r.Body = &c.body
+	}
+	return nil
+}
+
+// view returns the registry as the bearer may use it now. A body can take
+// minutes, so the gate is asked again once any of it was read: what was taken
+// away meanwhile must not serve what comes after (S-22). A handler therefore
+// asks for its view anew for each step. That the token itself came to its end
+// meanwhile is no reason to refuse the request that it began, as long as the
+// gate still knows the token (registry.PushGrace).
+func (c *call) view() (registry.Registry, error) {
+	if !c.body.read {
+		return c.guarded, nil
+	}
+	now, err := c.door.gate.Authorize(c.r.Context(), c.token)
+	if err != nil {
+		return nil, err
+	}
+	now.Token.Expired = c.authority.Token.Expired
+	c.authority, c.guarded = now, registry.Guard(c.door.registry, now)
+	c.body.read = false
+	return c.guarded, nil
 }
 
 // An endpoint is a line of the specification's table: methods on a resource.
@@ -137,7 +190,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Docker-Distribution-Api-Version"] = apiVersion
 	h["X-Content-Type-Options"] = noSniff
 	h["Vary"] = vary
-	c := &call{w: w, r: r}
+	c := &call{door: d, w: w, r: r}
 	if err := d.serve(c); err != nil {
 		d.fail(c, err)
 	}
@@ -160,11 +213,7 @@ func (d *door) serve(c *call) error {
 	case !slices.Contains(knownMethods, c.r.Method):
 		return methodNotAllowed(c.w, strings.Join(knownMethods, ", "))
 	}
-	token, err := bearer(c.r.Header)
-	if err != nil {
-		return err
-	}
-	if c.authority, err = d.gate.Authorize(c.r.Context(), token); err != nil {
+	if err := c.enter(); err != nil {
 		return err
 	}
 	if malformed != nil {
@@ -173,7 +222,6 @@ func (d *door) serve(c *call) error {
 		}
 		return malformed
 	}
-	c.view = registry.Guard(d.registry, c.authority)
 	return e.serve(c)
 }
 

@@ -131,7 +131,7 @@ func newHouse(t *testing.T) *house {
 }
 
 // openHouse builds the house around a registry of the caller's.
-func openHouse(t *testing.T, r registry.Registry, g gate) *house {
+func openHouse(t *testing.T, r registry.Registry, g distribution.Gate) *house {
 	t.Helper()
 	h := &house{T: t, registry: r, log: &syncBuffer{}}
 	door := distribution.New(r, g, distribution.Options{

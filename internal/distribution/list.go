@@ -15,7 +15,11 @@ const maxReferrersBody = 1 << 20
 
 // listRepositories answers GET /v2/_catalog with what the caller may pull.
 func (c *call) listRepositories() error {
-	all := c.view.Repositories(c.r.Context(), oci.RepoName(c.page.last), "")
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	all := view.Repositories(c.r.Context(), oci.RepoName(c.page.last), "")
 	repos, more, err := take(all, c.page.n)
 	if err != nil {
 		return err
@@ -30,7 +34,11 @@ func (c *call) listRepositories() error {
 
 // listTags answers GET of a tags list (end-8), in byte order.
 func (c *call) listTags() error {
-	tags, more, err := take(c.view.Tags(c.r.Context(), c.repo, oci.Tag(c.page.last)), c.page.n)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	tags, more, err := take(view.Tags(c.r.Context(), c.repo, oci.Tag(c.page.last)), c.page.n)
 	if err != nil {
 		return err
 	}
@@ -83,9 +91,13 @@ func (c *call) listReferrers() error {
 // referrersPage returns the descriptors of one page, and the last digest in it
 // if more follow.
 func (c *call) referrersPage() (manifests []json.RawMessage, next oci.Digest, err error) {
+	view, err := c.view()
+	if err != nil {
+		return nil, "", err
+	}
 	manifests = []json.RawMessage{}
 	size, last := 0, oci.Digest("")
-	for d, err := range c.view.Referrers(c.r.Context(), c.repo, c.digest, oci.Digest(c.page.last)) {
+	for d, err := range view.Referrers(c.r.Context(), c.repo, c.digest, oci.Digest(c.page.last)) {
 		if err != nil {
 			return nil, "", err
 		}

@@ -19,7 +19,11 @@ var (
 // getManifest answers GET and HEAD of a manifest (end-3): the stored bytes and
 // the stored type, whatever Accept says.
 func (c *call) getManifest() error {
-	m, err := c.view.Manifest(c.r.Context(), c.repo, c.ref)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	m, err := view.Manifest(c.r.Context(), c.repo, c.ref)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,11 @@ func matchesEtag(lines []string, etag string) bool {
 
 // headBlob answers HEAD of a blob (end-2).
 func (c *call) headBlob() error {
-	b, err := c.view.StatBlob(c.r.Context(), c.repo, c.digest)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	b, err := view.StatBlob(c.r.Context(), c.repo, c.digest)
 	if err != nil {
 		return err
 	}
@@ -75,7 +83,11 @@ func (c *call) headBlob() error {
 
 // getBlob answers GET of a blob (end-2), whole or in ranges (RFC 9110, 14).
 func (c *call) getBlob() error {
-	b, err := c.view.OpenBlob(c.r.Context(), c.repo, c.digest)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	b, err := view.OpenBlob(c.r.Context(), c.repo, c.digest)
 	if err != nil {
 		return err
 	}

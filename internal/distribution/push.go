@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/oci"
@@ -31,8 +32,12 @@ func checkCoding(r *http.Request) error {
 // session (end-4a). A blob that cannot be mounted is one to upload.
 func (c *call) startUpload() error {
 	ctx := c.r.Context()
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
 	if c.mount.Digest != "" {
-		switch b, err := c.view.MountBlob(ctx, c.repo, c.mount); {
+		switch b, err := view.MountBlob(ctx, c.repo, c.mount); {
 		case err == nil:
 			c.createdBlob(b.Digest)
 			return nil
@@ -40,13 +45,13 @@ func (c *call) startUpload() error {
 			return err
 		}
 	}
-	id, err := c.view.StartUpload(ctx, c.repo, registry.Upload{})
+	id, err := view.StartUpload(ctx, c.repo, registry.Upload{})
 	if err != nil {
 		return err
 	}
 	c.upload = id
 	if c.digest != "" {
-		return c.singlePost()
+		return c.singlePost(view)
 	}
 	c.uploadHeaders(0)
 	c.answer(http.StatusAccepted)
@@ -54,25 +59,28 @@ func (c *call) startUpload() error {
 }
 
 // singlePost takes a blob that came with the POST. The client never learns of
-// the session, so it must not outlive the request.
-func (c *call) singlePost() error {
+// the session, so it must not outlive the request: opener, the view that opened
+// it, also ends it where nothing else is allowed any more.
+func (c *call) singlePost(opener registry.Registry) error {
 	ctx := c.r.Context()
 	c.r.Header.Del("Content-Range") // end-4b has none
 	_, err := c.receive()
 	if err == nil {
-		_, err = c.view.FinishUpload(ctx, c.repo, registry.Upload{ID: c.upload}, c.digest)
+		_, err = c.finish()
 	}
 	if err != nil {
 		// A wrong digest has ended it already, anything else that fails here
 		// is left to the session's own end.
-		_ = c.view.CancelUpload(context.WithoutCancel(ctx), c.repo, registry.Upload{ID: c.upload})
+		_ = opener.CancelUpload(context.WithoutCancel(ctx), c.repo, registry.Upload{ID: c.upload})
 		return err
 	}
 	c.createdBlob(c.digest)
 	return nil
 }
 
-// appendUpload takes a chunk, or a stream without Content-Range (end-5).
+// appendUpload takes a chunk, or a stream without Content-Range (end-5). What
+// was taken away while it came does not undo it: bytes in a session are
+// nobody's until it is finished, and every further request is checked.
 func (c *call) appendUpload() error {
 	size, err := c.receive()
 	if err != nil {
@@ -91,7 +99,7 @@ func (c *call) finishUpload() error {
 			return err
 		}
 	}
-	b, err := c.view.FinishUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}, c.digest)
+	b, err := c.finish()
 	if err != nil {
 		return err
 	}
@@ -99,9 +107,17 @@ func (c *call) finishUpload() error {
 	return nil
 }
 
+func (c *call) finish() (oci.Descriptor, error) {
+	view, err := c.view()
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	return view.FinishUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}, c.digest)
+}
+
 // uploadStatus says how far an upload has come (end-13).
 func (c *call) uploadStatus() error {
-	size, err := c.view.UploadSize(c.r.Context(), c.repo, registry.Upload{ID: c.upload})
+	size, err := c.size()
 	if err != nil {
 		return err
 	}
@@ -110,9 +126,22 @@ func (c *call) uploadStatus() error {
 	return nil
 }
 
+// size returns how many bytes the upload has.
+func (c *call) size() (int64, error) {
+	view, err := c.view()
+	if err != nil {
+		return 0, err
+	}
+	return view.UploadSize(c.r.Context(), c.repo, registry.Upload{ID: c.upload})
+}
+
 // cancelUpload ends an upload (end-14).
 func (c *call) cancelUpload() error {
-	if err := c.view.CancelUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}); err != nil {
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	if err := view.CancelUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusNoContent)
@@ -143,6 +172,10 @@ func (c *call) receive() (int64, error) {
 	if err != nil {
 		return 0, c.refuseChunk(err)
 	}
+	view, err := c.view()
+	if err != nil {
+		return 0, err
+	}
 	body := &bodyReader{r: c.r.Body}
 	if part.present {
 		if n := c.r.ContentLength; n >= 0 && n != part.length {
@@ -151,10 +184,15 @@ func (c *call) receive() (int64, error) {
 		body.r = io.LimitReader(c.r.Body, part.length)
 	}
 	chunk := registry.Chunk{At: part.at, Body: body}
-	size, err := c.view.AppendUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}, chunk)
+	size, err := view.AppendUpload(c.r.Context(), c.repo, registry.Upload{ID: c.upload}, chunk)
 	switch {
 	case body.err != nil:
 		return 0, body.failure()
+	case errors.Is(err, oci.StorageFull):
+		// A client that is still sending when the connection closes loses the
+		// answer that says why.
+		body.drain()
+		return 0, err
 	case errors.Is(err, oci.RangeInvalid):
 		return 0, c.refuseChunk(err)
 	case err != nil:
@@ -168,7 +206,7 @@ func (c *call) receive() (int64, error) {
 // refuseChunk returns err with the headers that tell where the upload stands,
 // so that the client can go on from there.
 func (c *call) refuseChunk(err error) error {
-	size, sizeErr := c.view.UploadSize(c.r.Context(), c.repo, registry.Upload{ID: c.upload})
+	size, sizeErr := c.size()
 	if sizeErr != nil {
 		return sizeErr
 	}
@@ -224,6 +262,19 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// drainPatience bounds how long a body is read that nobody keeps.
+const drainPatience = 10 * time.Second
+
+// drain reads what the client still sends, for a while.
+func (b *bodyReader) drain() {
+	buf := make([]byte, 32<<10)
+	for began := time.Now(); time.Since(began) < drainPatience; {
+		if _, err := b.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
 func (b *bodyReader) failure() error {
 	if late, ok := errors.AsType[net.Error](b.err); ok && late.Timeout() {
 		return refuse(http.StatusRequestTimeout, oci.SizeInvalid, "the body stopped coming after %d bytes", b.n)
@@ -251,7 +302,11 @@ func (c *call) putManifest() error {
 	if m.Digest == "" {
 		m.Digest, tags = oci.FromBytes(m.Bytes), []oci.Tag{c.ref.Tag()}
 	}
-	saved, err := c.view.PutManifest(ctx, c.repo, m, tags...)
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
+	saved, err := view.PutManifest(ctx, c.repo, m, tags...)
 	if err != nil {
 		return err
 	}
@@ -270,9 +325,13 @@ func (c *call) putManifest() error {
 
 // mayPush asks what Guard will ask again.
 func (c *call) mayPush(ctx context.Context) error {
+	view, err := c.view()
+	if err != nil {
+		return err
+	}
 	return c.authority.CheckPush(access.Push, c.repo, func() (bool, error) {
 		token := registry.PushToken{ID: c.authority.Token.ID, Expires: c.authority.Token.Expires}
-		return c.view.BeganPush(ctx, c.repo, token)
+		return view.BeganPush(ctx, c.repo, token)
 	})
 }
 

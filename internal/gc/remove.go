@@ -11,7 +11,9 @@ import (
 )
 
 // remove carries out p and counts into r what it did. The order is facts before
-// bytes, and links before the blobs they held.
+// bytes, and links before the blobs they held. Only what uploads have staged goes
+// before its fact: nothing refers to it, and on a full disk it makes the room
+// that the database needs for all the rest.
 func (s *Sweeper) remove(ctx context.Context, p plan, r *Report) error {
 	steps := []struct {
 		name string
@@ -33,15 +35,20 @@ func (s *Sweeper) remove(ctx context.Context, p plan, r *Report) error {
 
 func (s *Sweeper) removeUploads(ctx context.Context, p plan, r *Report) error {
 	for ids := range slices.Chunk(p.expired, batch) {
-		if err := s.catalog.DropUploads(ctx, ids); err != nil {
-			return err
-		}
-		r.Uploads += int64(len(ids))
+		free := make([]string, 0, len(ids))
 		for _, id := range ids {
-			if _, err := s.unstage(ctx, id); err != nil {
+			done, err := s.unstage(ctx, id)
+			if err != nil {
 				return err
 			}
+			if done {
+				free = append(free, id)
+			}
 		}
+		if err := s.catalog.DropUploads(ctx, free); err != nil {
+			return err
+		}
+		r.Uploads += int64(len(free))
 		if err := rest(ctx); err != nil {
 			return err
 		}
@@ -137,7 +144,13 @@ func (s *Sweeper) removeOrphans(ctx context.Context, p plan, r *Report) error {
 	return nil
 }
 
+// free removes d if it is still unused. The transaction takes only the name:
+// what we hold open keeps its space until afterwards, since giving back that of
+// a huge file takes long, and pushes wait for the transaction.
 func (s *Sweeper) free(ctx context.Context, d oci.Descriptor, p plan, r *Report) error {
+	if held, err := s.blobs.Open(ctx, d.Digest); err == nil {
+		defer held.Close()
+	}
 	removed, err := s.catalog.RemoveBlob(ctx, d.Digest, p.before, func() error {
 		return s.blobs.Delete(ctx, d.Digest)
 	})

@@ -3,9 +3,11 @@ package metadata
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -21,9 +23,11 @@ var errClosed = errors.New("the metadata database is closed")
 // queue. A transaction that comes alone waits for nobody.
 type batchWriter struct {
 	db   *DB
+	pool *sql.DB // of one connection
 	conn *sql.Conn
 	to   *prepared
 	soft bool // the connection is set to commit without a flush
+	lost bool // a transaction could not be rolled back: begin needs another connection
 
 	mu     sync.Mutex
 	idle   sync.Cond
@@ -44,8 +48,8 @@ type job struct {
 	panicked any
 }
 
-func newBatchWriter(db *DB, conn *sql.Conn) *batchWriter {
-	w := &batchWriter{db: db, conn: conn, to: &prepared{on: conn}}
+func newBatchWriter(db *DB, pool *sql.DB, conn *sql.Conn) *batchWriter {
+	w := &batchWriter{db: db, pool: pool, conn: conn, to: &prepared{on: conn}}
 	w.idle.L = &w.mu
 	return w
 }
@@ -171,8 +175,7 @@ func (w *batchWriter) commit(batch []*job) error {
 	done := false
 	defer func() {
 		if !done {
-			// Nothing is active when SQLite has rolled back by itself.
-			_ = w.sql(`ROLLBACK`)
+			w.rollback()
 		}
 	}()
 	var good []*job
@@ -199,9 +202,37 @@ func (w *batchWriter) commit(batch []*job) error {
 	return nil
 }
 
+// rollback ends a transaction that is not to be committed.
+func (w *batchWriter) rollback() {
+	err := w.sql(`ROLLBACK`)
+	// Nothing is active when SQLite has rolled back by itself.
+	if w.lost = err != nil && !strings.Contains(err.Error(), "no transaction is active"); w.lost {
+		w.db.opts.Logger.Error("transaction not rolled back; the connection is replaced", "err", err)
+	}
+}
+
+// replace gives up the connection, and with it the transaction that it may
+// still be in, for a new one.
+func (w *batchWriter) replace() error {
+	w.to.close()
+	// How database/sql is told to close a connection instead of keeping it.
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
+	conn, err := w.pool.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	w.conn, w.to, w.soft, w.lost = conn, &prepared{on: conn}, false, false
+	return nil
+}
+
 // begin sets how the batch commits and begins it. The setting is sent as plain
 // text each time, since SQLite obeys this pragma when it parses it.
 func (w *batchWriter) begin(batch []*job) error {
+	if w.lost {
+		if err := w.replace(); err != nil {
+			return classify(err)
+		}
+	}
 	level := soft
 	for _, j := range batch {
 		level = min(level, j.level)

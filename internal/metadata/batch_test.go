@@ -289,3 +289,36 @@ func TestCloseWaits(t *testing.T) {
 		t.Errorf("%d rows, want 1", n)
 	}
 }
+
+// TestFailingRollback: a transaction that can be neither committed nor rolled
+// back costs the connection, not the writer.
+func TestFailingRollback(t *testing.T) {
+	db := sqliteDB(t)
+	must(t, db.Write(t.Context(), func(exec metadata.Exec) error { _, err := exec(insertName, "before"); return err }))
+	must(t, db.BreakRollback(t.Context()))
+	errFails := errors.New("on purpose")
+	want(t, db.Write(t.Context(), func(exec metadata.Exec) error {
+		if _, err := exec(insertName, "half"); err != nil {
+			return err
+		}
+		return errFails
+	}), errFails)
+	for _, name := range []string{"after", "half"} {
+		must(t, db.Write(t.Context(), func(exec metadata.Exec) error { _, err := exec(insertName, name); return err }))
+	}
+	n, err := db.Number(t.Context(), countNames)
+	if must(t, err); n != 3 {
+		t.Errorf("%d rows, want 3", n)
+	}
+	level, err := db.Synchronous(t.Context())
+	if must(t, err); level != 2 {
+		t.Errorf("the new connection commits at level %d, want 2", level)
+	}
+	must(t, db.WriteSoft(t.Context(), func(exec metadata.Exec) error { _, err := exec(insertName, "soft"); return err }))
+	if level, err = db.Synchronous(t.Context()); err != nil || level != 1 {
+		t.Errorf("soft work commits at level %d, %v", level, err)
+	}
+	// The database is closed in that state without an error.
+	must(t, db.BreakRollback(t.Context()))
+	want(t, db.Write(t.Context(), func(metadata.Exec) error { return errFails }), errFails)
+}

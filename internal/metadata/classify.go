@@ -66,10 +66,11 @@ func isFull(err error) bool {
 	return pgCode(err) == "53100" || code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE
 }
 
-// isAway: the server cannot be reached, is going down, or takes nobody.
+// isAway: the server cannot be reached, is going down, takes nobody, or did
+// not answer within the time set for a statement or a lock.
 func isAway(err error) bool {
 	code := pgCode(err)
-	if strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "08") || code == "53300" {
+	if strings.HasPrefix(code, "57P") || strings.HasPrefix(code, "08") || code == "53300" || code == "57014" || code == "55P03" {
 		return true
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {

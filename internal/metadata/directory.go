@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -14,7 +15,7 @@ import (
 type directory struct{ db *DB }
 
 const (
-	accountColumns = `SELECT uid, name, kind, password_hash, disabled, created FROM account `
+	accountColumns = `SELECT a.uid, a.name, a.kind, a.password_hash, a.password_set, a.disabled, a.created`
 	// listMembers reads every membership of the accounts of kind $1 whose names lie between $2 and $3.
 	listMembers = `SELECT m.account_uid, m.group_name FROM member m JOIN account a ON a.uid = m.account_uid
 		WHERE a.kind = $1 AND a.name >= $2 AND a.name <= $3`
@@ -53,70 +54,90 @@ func (t *tx) accountExists(ctx context.Context, uid string) error {
 	return known(t.row(ctx, `SELECT name FROM account WHERE uid = $1`, args{uid}, &name))
 }
 
-// AddAccount implements account.Accounts.
-func (d directory) AddAccount(ctx context.Context, a account.Account) error {
+// AddAccounts implements account.Accounts.
+func (d directory) AddAccounts(ctx context.Context, as ...account.Account) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		n, err := t.exec(ctx, `INSERT INTO account (uid, name, kind, password_hash, disabled, created) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT DO NOTHING`, args{a.UID, a.Name, string(a.Kind), a.PasswordHash, a.Disabled, micros(a.Created)})
-		if err == nil && n == 0 {
-			return account.ErrExists
-		}
-		for _, group := range a.Groups {
-			if err == nil {
-				err = t.addMember(ctx, group, a.UID)
+		for _, a := range as {
+			if err := t.addAccount(ctx, a); err != nil {
+				return wrap(err, "%s:%s", a.Kind, a.Name)
 			}
 		}
-		return err
+		return nil
 	})
-	return wrap(err, "add account")
+	return wrap(err, "add accounts")
+}
+
+func (t *tx) addAccount(ctx context.Context, a account.Account) error {
+	n, err := t.exec(ctx, `INSERT INTO account (uid, name, kind, password_hash, password_set, disabled, created) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT DO NOTHING`, args{a.UID, a.Name, string(a.Kind), a.PasswordHash, micros(a.PasswordSet), a.Disabled, micros(a.Created)})
+	if err == nil && n == 0 {
+		return account.ErrExists
+	}
+	for _, group := range a.Groups {
+		if err == nil {
+			err = t.addMember(ctx, group, a.UID)
+		}
+	}
+	return err
 }
 
 // AccountByName implements account.Accounts.
 func (d directory) AccountByName(ctx context.Context, name string) (account.Account, error) {
-	a, err := d.account(ctx, accountColumns+`WHERE name = $1`, name)
+	a, err := d.account(ctx, `a.name = $1`, name)
 	return a, wrap(err, "find account by name")
 }
 
 // AccountByUID implements account.Accounts.
 func (d directory) AccountByUID(ctx context.Context, uid string) (account.Account, error) {
-	a, err := d.account(ctx, accountColumns+`WHERE uid = $1`, uid)
+	a, err := d.account(ctx, `a.uid = $1`, uid)
 	return a, wrap(err, "find account %s", uid)
 }
 
-func (d directory) account(ctx context.Context, query, by string) (account.Account, error) {
+// account asks once, whether there is such an account or not: a login must not
+// tell by its cost.
+func (d directory) account(ctx context.Context, where, by string) (account.Account, error) {
 	if err := ctx.Err(); err != nil {
 		return account.Account{}, err
 	}
-	ctx = d.db.engine.detach(ctx)
-	found, err := d.accounts(ctx, query, args{by})
+	var a account.Account
+	query := accountColumns + `, m.group_name FROM account a LEFT JOIN member m ON m.account_uid = a.uid WHERE ` + where
+	err := d.db.reads.rows(d.db.engine.detach(ctx), query, args{by}, func(rows *sql.Rows) error {
+		var group sql.NullString // none: a member of no group
+		err := scanAccount(rows, &a, &group)
+		if group.Valid {
+			a.Groups = append(a.Groups, group.String)
+		}
+		return err
+	})
+	if err == nil && a.UID == "" {
+		err = account.ErrUnknown
+	}
 	if err != nil {
 		return account.Account{}, err
 	}
-	if len(found) == 0 {
-		return account.Account{}, account.ErrUnknown
-	}
-	a := found[0]
-	a.Groups, err = collect[string](ctx, d.db.reads, `SELECT group_name FROM member WHERE account_uid = $1 ORDER BY group_name`, args{a.UID})
-	return a, err
+	slices.Sort(a.Groups)
+	return a, nil
 }
 
-func (d directory) accounts(ctx context.Context, query string, a args) ([]account.Account, error) {
-	var out []account.Account
-	err := d.db.reads.rows(ctx, query, a, func(rows *sql.Rows) error {
-		var a account.Account
-		var created int64
-		err := rows.Scan(&a.UID, &a.Name, &a.Kind, &a.PasswordHash, &a.Disabled, &created)
-		a.Created = timeOf(created)
-		out = append(out, a)
-		return err
-	})
-	return out, err
+// scanAccount reads accountColumns, and what follows them into more.
+func scanAccount(rows *sql.Rows, a *account.Account, more ...any) error {
+	var set, created int64
+	err := rows.Scan(append(args{&a.UID, &a.Name, &a.Kind, &a.PasswordHash, &set, &a.Disabled, &created}, more...)...)
+	a.PasswordSet, a.Created = timeOf(set), timeOf(created)
+	return err
 }
 
 // ListAccounts implements account.Accounts.
 func (d directory) ListAccounts(ctx context.Context, kind access.Kind, after string, limit int) ([]account.Account, error) {
 	ctx = d.db.engine.detach(ctx)
-	list, err := d.accounts(ctx, accountColumns+`WHERE kind = $1 AND name > $2 ORDER BY name LIMIT $3`, args{string(kind), after, limit})
+	var list []account.Account
+	err := d.db.reads.rows(ctx, accountColumns+` FROM account a WHERE a.kind = $1 AND a.name > $2 ORDER BY a.name LIMIT $3`,
+		args{string(kind), after, limit}, func(rows *sql.Rows) error {
+			var a account.Account
+			err := scanAccount(rows, &a)
+			list = append(list, a)
+			return err
+		})
 	if err != nil || len(list) == 0 {
 		return list, wrap(err, "list accounts")
 	}
@@ -142,23 +163,27 @@ func (d directory) SetDisabled(ctx context.Context, uid string, disabled bool) e
 	return wrap(err, "disable or enable account %s", uid)
 }
 
-// SetPassword implements account.Accounts.
-func (d directory) SetPassword(ctx context.Context, uid, from, to string) error {
-	if from != "" {
-		err := d.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
-			_, err := t.exec(ctx, `UPDATE account SET password_hash = $3 WHERE uid = $1 AND password_hash = $2`, args{uid, from, to})
-			return err
-		})
-		return wrap(err, "hash the password of account %s anew", uid)
-	}
+// SetPassword implements account.Accounts. The account comes before its
+// sessions; see SaveSession.
+func (d directory) SetPassword(ctx context.Context, uid, hash string, at time.Time) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2 WHERE uid = $1`, args{uid, to})); err != nil {
+		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2,
+			password_set = CASE WHEN password_set < $3 THEN $3 ELSE password_set + 1 END WHERE uid = $1`, args{uid, hash, micros(at)})); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, revokeSessions, args{uid, d.db.now()})
+		_, err := t.exec(ctx, revokeSessions, args{uid, micros(at)})
 		return err
 	})
 	return wrap(err, "set the password of account %s", uid)
+}
+
+// Rehash implements account.Accounts.
+func (d directory) Rehash(ctx context.Context, uid, from, to string) error {
+	err := d.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `UPDATE account SET password_hash = $3 WHERE uid = $1 AND password_hash = $2`, args{uid, from, to})
+		return err
+	})
+	return wrap(err, "hash the password of account %s anew", uid)
 }
 
 // RemoveAccount implements account.Accounts. Keys, sessions and memberships go

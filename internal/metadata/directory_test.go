@@ -46,11 +46,11 @@ func TestAccounts(t *testing.T) {
 		ctx, d := t.Context(), db.Directory()
 		alice, bot := accountOf("alice"), accountOf("ci")
 		bot.Kind, bot.PasswordHash, bot.Groups = access.Robot, "", []string{"builders", "ops"}
-		must(t, d.AddAccount(ctx, alice))
-		must(t, d.AddAccount(ctx, bot))
+		must(t, d.AddAccounts(ctx, alice))
+		must(t, d.AddAccounts(ctx, bot))
 		again := accountOf("alice")
 		again.UID, again.Kind = "uid-2", access.Robot
-		want(t, d.AddAccount(ctx, again), account.ErrExists)
+		want(t, d.AddAccounts(ctx, again), account.ErrExists)
 
 		for _, w := range []account.Account{alice, bot} {
 			got, err := d.AccountByName(ctx, w.Name)
@@ -81,7 +81,7 @@ func TestAccounts(t *testing.T) {
 			t.Error("not disabled")
 		}
 		for i := range 25 {
-			must(t, d.AddAccount(ctx, accountOf(fmt.Sprintf("user%02d", i))))
+			must(t, d.AddAccounts(ctx, accountOf(fmt.Sprintf("user%02d", i))))
 		}
 		var listed []string
 		for after := ""; ; {
@@ -110,8 +110,8 @@ func TestGroups(t *testing.T) {
 		ctx, d := t.Context(), db.Directory()
 		bot := accountOf("ci")
 		bot.Kind = access.Robot
-		must(t, d.AddAccount(ctx, bot))
-		must(t, d.AddAccount(ctx, accountOf("alice")))
+		must(t, d.AddAccounts(ctx, bot))
+		must(t, d.AddAccounts(ctx, accountOf("alice")))
 		want(t, d.AddMember(ctx, "ops", "none"), account.ErrUnknown)
 		for _, uid := range []string{"uid-ci", "uid-alice", "uid-ci"} {
 			must(t, d.AddMember(ctx, "ops", uid))
@@ -134,10 +134,10 @@ func TestGroups(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
 		ctx, d, s := t.Context(), db.Directory(), db.Tokens()
-		must(t, d.AddAccount(ctx, accountOf("alice")))
-		must(t, d.AddAccount(ctx, accountOf("bob")))
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", "")))
-		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-bob", "")))
+		must(t, d.AddAccounts(ctx, accountOf("alice")))
+		must(t, d.AddAccounts(ctx, accountOf("bob")))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{}))
+		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-bob", ""), access.Proof{}))
 		alive := func(id string) bool {
 			v, err := s.SessionByID(ctx, id)
 			must(t, err)
@@ -150,35 +150,46 @@ func TestPasswords(t *testing.T) {
 		}
 		before, err := db.Generation(ctx)
 		must(t, err)
-		must(t, d.SetPassword(ctx, "uid-alice", "$argon2id$alice", "rehashed"))
-		must(t, d.SetPassword(ctx, "uid-alice", "$argon2id$alice", "lost the race"))
+		must(t, d.Rehash(ctx, "uid-alice", "$argon2id$alice", "rehashed"))
+		must(t, d.Rehash(ctx, "uid-alice", "$argon2id$alice", "lost the race"))
 		after, err := db.Generation(ctx)
 		must(t, err)
 		if hash() != "rehashed" || !alive("s1") || after != before {
 			t.Error("a rehash did more, or less, than replace the hash")
 		}
-		must(t, d.SetPassword(ctx, "uid-alice", "", "new"))
+		must(t, d.SetPassword(ctx, "uid-alice", "new", created))
 		if hash() != "new" || alive("s1") || !alive("s2") {
 			t.Error("a new password ends the sessions of its account and no others")
 		}
-		want(t, d.SetPassword(ctx, "none", "", "new"), account.ErrUnknown)
+		want(t, d.SetPassword(ctx, "none", "new", created), account.ErrUnknown)
+		a, err := d.AccountByUID(ctx, "uid-alice")
+		if must(t, err); !a.PasswordSet.Equal(created) {
+			t.Errorf("password set at %s", a.PasswordSet)
+		}
+		for range 2 { // at the same time, and then earlier
+			last := a.PasswordSet
+			must(t, d.SetPassword(ctx, "uid-alice", "newer", created))
+			if a, err = d.AccountByUID(ctx, "uid-alice"); err != nil || !a.PasswordSet.After(last) {
+				t.Errorf("two passwords were set at %s and %s, %v", last, a.PasswordSet, err)
+			}
+		}
 	})
 }
 
 func TestRemoveAccount(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
 		ctx, d, s := t.Context(), db.Directory(), db.Tokens()
-		must(t, d.AddAccount(ctx, accountOf("alice")))
+		must(t, d.AddAccounts(ctx, accountOf("alice")))
 		must(t, d.AddMember(ctx, "ops", "uid-alice"))
 		must(t, d.AddKey(ctx, keyOf("k1", "uid-alice")))
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1")))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), access.Proof{}))
 		want(t, d.RemoveAccount(ctx, "none"), account.ErrUnknown)
 		must(t, d.RemoveAccount(ctx, "uid-alice"))
 		want(t, d.RemoveAccount(ctx, "uid-alice"), account.ErrUnknown)
 
 		fresh := accountOf("alice") // I-16
 		fresh.UID = "uid-fresh"
-		must(t, d.AddAccount(ctx, fresh))
+		must(t, d.AddAccounts(ctx, fresh))
 		got, err := d.AccountByName(ctx, "alice")
 		must(t, err)
 		if len(got.Groups) != 0 || got.UID != "uid-fresh" {
@@ -192,7 +203,7 @@ func TestRemoveAccount(t *testing.T) {
 		if must(t, err); !retired {
 			t.Error("the name is not retired")
 		}
-		if err := s.SaveSession(ctx, sessionOf("s2", "uid-alice", "")); err == nil {
+		if err := s.SaveSession(ctx, sessionOf("s2", "uid-alice", ""), access.Proof{}); err == nil {
 			t.Error("a removed account begins a session")
 		}
 	})
@@ -203,8 +214,8 @@ func TestKeys(t *testing.T) {
 		ctx, d, s := t.Context(), db.Directory(), db.Tokens()
 		bot := accountOf("ci")
 		bot.Kind = access.Robot
-		must(t, d.AddAccount(ctx, bot))
-		must(t, d.AddAccount(ctx, accountOf("alice")))
+		must(t, d.AddAccounts(ctx, bot))
+		must(t, d.AddAccounts(ctx, accountOf("alice")))
 		narrowing, err := access.NewNarrowing([]string{"team-a/**"}, []string{"pull"})
 		must(t, err)
 		k1, k2, k3 := keyOf("k1", "uid-ci"), keyOf("k2", "uid-ci"), keyOf("k3", "uid-alice")
@@ -247,8 +258,8 @@ func TestKeys(t *testing.T) {
 		got, err = d.KeyByID(ctx, "k1")
 		same(k1, got, err)
 
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-ci", "k1")))
-		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-ci", "k2")))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-ci", "k1"), access.Proof{}))
+		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-ci", "k2"), access.Proof{}))
 		want(t, d.RevokeKey(ctx, "none", created), account.ErrUnknown)
 		must(t, d.RevokeKey(ctx, "k1", created.Add(time.Hour)))
 		must(t, d.RevokeKey(ctx, "k1", created.Add(2*time.Hour)))

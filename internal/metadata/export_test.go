@@ -44,6 +44,15 @@ func (db *DB) Synchronous(ctx context.Context) (level int, err error) {
 	return level, err
 }
 
+// BreakRollback makes every ROLLBACK of the SQLite writer's present connection
+// fail.
+func (db *DB) BreakRollback(ctx context.Context) error {
+	p := db.engine.(*sqlite).to
+	overflow, err := p.on.PrepareContext(ctx, `SELECT abs(-9223372036854775807 - 1)`)
+	p.stmts.Store(`ROLLBACK`, overflow)
+	return err
+}
+
 // Pragma sends text to the SQLite writer.
 func (db *DB) Pragma(ctx context.Context, text string) error {
 	_, err := db.engine.(*sqlite).conn.ExecContext(ctx, text)
@@ -87,8 +96,9 @@ func (db *DB) Plan(ctx context.Context, text string) (steps []string, err error)
 }
 
 var (
-	Bound = bound
-	Span  = span
+	Bound          = bound
+	Span           = span
+	PostgresConfig = postgresConfig
 )
 
 const GenerationAge = generationAge

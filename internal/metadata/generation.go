@@ -27,7 +27,8 @@ func (g *generation) pin(ctx context.Context, t *tx) error {
 }
 
 // publish makes known what a transaction of this process has committed. It
-// never goes back.
+// never goes back: transactions may come here in another order than they were
+// committed.
 func (g *generation) publish(value int64) {
 	for {
 		old := g.value.Load()
@@ -39,8 +40,15 @@ func (g *generation) publish(value int64) {
 
 func (g *generation) read(ctx context.Context, t *tx) error {
 	var value int64
+	before := g.value.Load()
 	if err := t.row(ctx, `SELECT value FROM generation WHERE id = 1`, nil, &value); err != nil {
 		return err
+	}
+	if value < before {
+		// The server was replaced by one that had not received everything. What
+		// was published meanwhile is newer than this answer.
+		g.value.CompareAndSwap(before, value)
+		return nil
 	}
 	g.publish(value)
 	return nil

@@ -3,7 +3,6 @@ package metadata
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"iter"
 
 	"github.com/sallyport/sallyport/internal/oci"
@@ -28,12 +27,9 @@ func (c catalog) Repositories(ctx context.Context, after oci.RepoName, prefix st
 }
 
 const (
-	listAfter = `SELECT name FROM repository WHERE name > $1 AND name < $2 ORDER BY name LIMIT $3`
-	listFrom  = `SELECT name FROM repository WHERE name >= $1 AND name < $2 ORDER BY name LIMIT $3`
-	listTags  = `SELECT name FROM tag WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`
-
-	listReferrers = `SELECT digest, media_type, size, artifact_type, annotations FROM manifest
-		WHERE repository_id = (SELECT id FROM repository WHERE name = $1) AND subject = $2 AND digest > $3 ORDER BY digest LIMIT $4`
+	listAfter   = `SELECT name FROM repository WHERE name > $1 AND name < $2 ORDER BY name LIMIT $3`
+	listFrom    = `SELECT name FROM repository WHERE name >= $1 AND name < $2 ORDER BY name LIMIT $3`
+	listTags    = `SELECT name FROM tag WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3`
 	listHolders = `SELECT l.repository_id, r.name FROM blob_link l JOIN repository r ON r.id = l.repository_id
 		WHERE l.digest = $1 AND l.repository_id > $2 ORDER BY l.repository_id LIMIT $3`
 )
@@ -51,30 +47,6 @@ func (c catalog) Tags(ctx context.Context, repo oci.RepoName, after oci.Tag) ite
 		}
 		tags, err := collect[oci.Tag](c.db.engine.detach(ctx), c.db.reads, listTags, args{id, after, limit})
 		return tags, wrap(err, "list tags of %s", repo)
-	})
-}
-
-// Referrers implements registry.Lister.
-func (c catalog) Referrers(ctx context.Context, repo oci.RepoName, subject, after oci.Digest) iter.Seq2[oci.Descriptor, error] {
-	text := func(d oci.Descriptor) string { return string(d.Digest) }
-	return paged(bound(string(after)), text, func(after string, limit int) ([]oci.Descriptor, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		var page []oci.Descriptor
-		err := c.db.reads.rows(c.db.engine.detach(ctx), listReferrers, args{string(repo), string(subject), after, limit}, func(rows *sql.Rows) error {
-			var d oci.Descriptor
-			var annotations []byte
-			if err := rows.Scan(&d.Digest, &d.MediaType, &d.Size, &d.ArtifactType, &annotations); err != nil {
-				return err
-			}
-			page = append(page, d)
-			if len(annotations) == 0 {
-				return nil
-			}
-			return json.Unmarshal(annotations, &page[len(page)-1].Annotations)
-		})
-		return page, wrap(err, "list referrers of %s in %s", subject, repo)
 	})
 }
 

@@ -76,10 +76,11 @@ func exercise(t *testing.T, db *metadata.DB) {
 
 func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	ctx, d, s := t.Context(), db.Directory(), db.Tokens()
-	must(t, d.AddAccount(ctx, accountOf("alice")))
+	must(t, d.AddAccounts(ctx, accountOf("alice")))
 	must(t, d.AddMember(ctx, "ops", "uid-alice"))
 	must(t, d.AddKey(ctx, keyOf("k", "uid-alice")))
-	must(t, s.SaveSession(ctx, sessionOf("s", "uid-alice", "k")))
+	must(t, s.SaveSession(ctx, sessionOf("s", "uid-alice", "k"), access.Proof{KeyID: "k"}))
+	must(t, s.SaveSession(ctx, sessionOf("s2", "uid-alice", ""), access.Proof{}))
 	for _, uid := range []string{"", "uid-alice"} {
 		_, err := d.ListKeys(ctx, uid)
 		must(t, err)
@@ -107,8 +108,8 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, s.RevokeSession(ctx, "s", created))
 	must(t, d.RevokeKey(ctx, "k", created))
 	must(t, d.SetDisabled(ctx, "uid-alice", true))
-	must(t, d.SetPassword(ctx, "uid-alice", "from", "to"))
-	must(t, d.SetPassword(ctx, "uid-alice", "", "to"))
+	must(t, d.Rehash(ctx, "uid-alice", "from", "to"))
+	must(t, d.SetPassword(ctx, "uid-alice", "to", created))
 	must(t, d.RemoveMember(ctx, "ops", "uid-alice"))
 	must(t, d.RemoveAccount(ctx, "uid-alice"))
 	_, err = d.SavePolicy(ctx, account.PolicyVersion{}, 0)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +18,12 @@ import (
 const (
 	maxConnections = 16 // for each process
 	maxAttempts    = 8  // of a transaction that lost against another one
+
+	// connectTimeout and statementTimeout hold unless the URL, or the
+	// environment that libpq would read, says otherwise. A statement's time
+	// includes what it waits for locks.
+	connectTimeout   = 5 * time.Second
+	statementTimeout = 30 * time.Second
 )
 
 // postgres is a pool; the server does the rest.
@@ -26,29 +35,54 @@ type postgres struct {
 // openPostgres makes db one on the server at url. Everything here is written
 // for READ COMMITTED, so the session says so.
 func openPostgres(ctx context.Context, db *DB, url string) error {
-	config, err := pgx.ParseConfig(url)
+	config, err := postgresConfig(url)
 	if err != nil {
-		return errors.New("the postgres URL cannot be read") // the cause would hold the password
+		return err
 	}
-	config.RuntimeParams["default_transaction_isolation"] = "read committed"
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "sallyport"
-	}
-	files, err := ours(goose.DialectPostgres)
-	if err != nil {
+	if err := migratePostgres(ctx, *config); err != nil {
 		return err
 	}
 	pool := stdlib.OpenDB(*config)
 	pool.SetMaxOpenConns(maxConnections)
 	pool.SetMaxIdleConns(maxConnections)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	if err := migrate(ctx, goose.DialectPostgres, pool, files); err != nil {
-		return errors.Join(err, pool.Close())
-	}
 	db.engine = &postgres{db: db, pool: pool}
 	db.reads = &tx{db: db, to: pool}
 	db.warnIfNotDurable(ctx)
 	return nil
+}
+
+// postgresConfig reads url and adds what it leaves out.
+func postgresConfig(url string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the postgres URL cannot be read") // the cause would hold the password
+	}
+	if config.ConnectTimeout == 0 && !strings.Contains(url, "connect_timeout=0") {
+		config.ConnectTimeout = connectTimeout
+	}
+	params := config.RuntimeParams
+	params["default_transaction_isolation"] = "read committed"
+	if params["application_name"] == "" {
+		params["application_name"] = "sallyport"
+	}
+	if params["statement_timeout"] == "" && !strings.Contains(params["options"], "statement_timeout") {
+		params["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
+	}
+	return config, nil
+}
+
+// migratePostgres takes the time it takes: a change of a large table is slow,
+// and so is waiting for another replica that makes it.
+func migratePostgres(ctx context.Context, config pgx.ConnConfig) error {
+	files, err := ours(goose.DialectPostgres)
+	if err != nil {
+		return err
+	}
+	config.RuntimeParams = maps.Clone(config.RuntimeParams)
+	config.RuntimeParams["statement_timeout"] = "0"
+	pool := stdlib.OpenDB(config)
+	return errors.Join(migrate(ctx, goose.DialectPostgres, pool, files), pool.Close())
 }
 
 // warnIfNotDurable tells the operator of a server that loses what it has

@@ -64,7 +64,7 @@ func openSQLite(ctx context.Context, db *DB, rest string) (err error) {
 	if err != nil {
 		return err
 	}
-	s.batchWriter = newBatchWriter(db, conn)
+	s.batchWriter = newBatchWriter(db, s.pool, conn)
 	if s.reads, err = sql.Open("sqlite", sqliteDSN(path, "query_only(1)")); err != nil {
 		return err
 	}
@@ -130,7 +130,13 @@ func (s *sqlite) detach(ctx context.Context) context.Context { return context.Wi
 
 func (s *sqlite) close() error {
 	s.batchWriter.stop()
-	_, err := s.conn.ExecContext(context.Background(), `PRAGMA wal_checkpoint(TRUNCATE)`)
+	var err error
+	if s.lost {
+		err = s.replace()
+	}
+	if err == nil {
+		_, err = s.conn.ExecContext(context.Background(), `PRAGMA wal_checkpoint(TRUNCATE)`)
+	}
 	return errors.Join(classify(err), s.release())
 }
 

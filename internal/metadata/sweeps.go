@@ -207,9 +207,14 @@ func (s sweeps) UnusedBlobs(ctx context.Context, before time.Time) iter.Seq2[oci
 
 // RemoveBlob implements gc.Catalog. free runs inside the transaction: on
 // PostgreSQL the row is locked, on SQLite nobody else writes, so that a push
-// of the same bytes gets its lease before or after, and seals them anew.
+// of the same bytes gets its lease before or after, and seals them anew. Once
+// begun it is not cut off: a cancelled transaction is rolled back at a moment
+// of database/sql's choosing, and free would run without the lock.
 func (s sweeps) RemoveBlob(ctx context.Context, d oci.Digest, before time.Time, free func() error) (removed bool, err error) {
-	err = s.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	if err := ctx.Err(); err != nil {
+		return false, wrap(err, "remove blob %s", d)
+	}
+	err = s.db.write(context.WithoutCancel(ctx), hard, func(ctx context.Context, t *tx) error {
 		n, err := t.exec(ctx, dropBlob, args{string(d), micros(before)})
 		if removed = n > 0; err != nil || !removed {
 			return err

@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -215,4 +216,29 @@ func TestReports(t *testing.T) {
 			t.Errorf("%d reports kept", n)
 		}
 	})
+}
+
+// TestRemovalIsNotCutOff: D-01, a sweep that is stopped between the removal of
+// the row and that of the bytes keeps the row locked until the bytes are gone.
+func TestRemovalIsNotCutOff(t *testing.T) {
+	url := metadatatest.Postgres(t)
+	db, watch := metadatatest.Open(t, url, metadata.Options{}), connect(t, url)
+	d := blobOf("x")
+	_, err := db.Sweeps().AdoptBlob(t.Context(), d, created)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	leased := make(chan error, 1)
+	removed, err := db.Sweeps().RemoveBlob(ctx, d.Digest, time.Now(), func() error {
+		cancel()
+		time.Sleep(100 * time.Millisecond) // long enough for a rollback behind our back
+		go func() { leased <- db.Catalog().LeaseBlob(context.Background(), d.Digest) }()
+		blocked(t, watch)
+		return nil
+	})
+	if must(t, err); !removed {
+		t.Error("not removed")
+	}
+	must(t, <-leased)
+	_, err = db.Sweeps().RemoveBlob(ctx, d.Digest, time.Now().Add(time.Hour), func() error { return errors.New("bytes removed") })
+	want(t, err, context.Canceled)
 }

@@ -19,10 +19,19 @@ const (
 // paged yields what fetch returns, asking for the rows after the last one in
 // pages that grow. No connection is held while the consumer works.
 func paged[T any](after string, key func(T) string, fetch func(after string, limit int) ([]T, error)) iter.Seq2[T, error] {
+	return pagedUntil(after, key, func(after string, limit int) ([]T, bool, error) {
+		page, err := fetch(after, limit)
+		return page, len(page) == limit, err
+	})
+}
+
+// pagedUntil is paged for a fetch that may return fewer rows than the limit,
+// at least one, and says whether more may follow.
+func pagedUntil[T any](after string, key func(T) string, fetch func(after string, limit int) ([]T, bool, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		after, limit := after, firstPage
 		for {
-			page, err := fetch(after, limit)
+			page, more, err := fetch(after, limit)
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -33,7 +42,7 @@ func paged[T any](after string, key func(T) string, fetch func(after string, lim
 					return
 				}
 			}
-			if len(page) < limit {
+			if !more || len(page) == 0 {
 				return
 			}
 			after, limit = key(page[len(page)-1]), min(2*limit, lastPage)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -22,11 +23,10 @@ const (
 
 func distinctKeys(m map[string]time.Time) []string { return slices.Sorted(maps.Keys(m)) }
 
-// SaveSession implements token.Store. An account that is removed at the same
-// moment is an error.
-func (s tokens) SaveSession(ctx context.Context, v token.Session) error {
+// SaveSession implements token.Store.
+func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof) error {
 	err := s.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
-		if err := t.accountExists(ctx, v.AccountID); err != nil {
+		if err := t.stands(ctx, v.AccountID, proof); err != nil {
 			return err
 		}
 		_, err := t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, revoked)
@@ -35,6 +35,25 @@ func (s tokens) SaveSession(ctx context.Context, v token.Session) error {
 		return err
 	})
 	return wrap(err, "save session %s", v.ID)
+}
+
+// stands checks that proof, of a password or a key, still proves the account. Errors: token.ErrUnknown.
+// On PostgreSQL the updates, which change nothing, make us and who takes the
+// right away wait for each other: that one changes account or key first, and
+// ends the sessions of before then.
+func (t *tx) stands(ctx context.Context, uid string, proof access.Proof) error {
+	query, a := `UPDATE account SET disabled = disabled WHERE uid = $1 AND NOT disabled`, args{uid}
+	if proof.KeyID == "" {
+		query, a = query+` AND password_set = $2`, append(a, micros(proof.PasswordSet))
+	}
+	n, err := t.exec(ctx, query, a)
+	if err == nil && n > 0 && proof.KeyID != "" {
+		n, err = t.exec(ctx, `UPDATE access_key SET revoked = revoked WHERE id = $1 AND account_uid = $2 AND revoked = 0`, args{proof.KeyID, uid})
+	}
+	if err == nil && n == 0 {
+		return token.ErrUnknown
+	}
+	return err
 }
 
 // SessionBySum implements token.Store.

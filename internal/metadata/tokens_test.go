@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -22,12 +23,12 @@ import (
 func TestSessions(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
 		ctx, s := t.Context(), db.Tokens()
-		must(t, db.Directory().AddAccount(ctx, accountOf("alice")))
-		must(t, db.Directory().AddAccount(ctx, accountOf("bob")))
+		must(t, db.Directory().AddAccounts(ctx, accountOf("alice")))
+		must(t, db.Directory().AddAccounts(ctx, accountOf("bob")))
 		s1, s2, s3 := sessionOf("s1", "uid-alice", ""), sessionOf("s2", "uid-alice", "k1"), sessionOf("s3", "uid-bob", "")
 		s2.Created = created.Add(time.Minute)
 		for _, v := range []token.Session{s1, s2, s3} {
-			must(t, s.SaveSession(ctx, v))
+			must(t, s.SaveSession(ctx, v, access.Proof{}))
 		}
 		s1.Owner, s2.Owner, s3.Owner = "user:alice", "user:alice", "user:bob"
 		got, err := s.SessionBySum(ctx, s2.Sum)
@@ -96,11 +97,11 @@ func TestSecretsAreHashed(t *testing.T) {
 	db, err := metadata.Open(t.Context(), "sqlite:"+filepath.Join(dir, "m.db"), metadata.Options{})
 	must(t, err)
 	const keyCanary, sessionCanary = "sallyport_key_canary-of-a-key", "sallyport_idt_canary-of-a-session"
-	must(t, db.Directory().AddAccount(t.Context(), accountOf("alice")))
+	must(t, db.Directory().AddAccounts(t.Context(), accountOf("alice")))
 	key, session := keyOf("k1", "uid-alice"), sessionOf("s1", "uid-alice", "k1")
 	key.Sum, session.Sum = sha256.Sum256([]byte(keyCanary)), sha256.Sum256([]byte(sessionCanary))
 	must(t, db.Directory().AddKey(t.Context(), key))
-	must(t, db.Tokens().SaveSession(t.Context(), session))
+	must(t, db.Tokens().SaveSession(t.Context(), session, access.Proof{}))
 	check := func() {
 		sums := 0
 		must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

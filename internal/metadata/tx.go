@@ -83,9 +83,12 @@ func (t *tx) rows(ctx context.Context, query string, a args, scan func(*sql.Rows
 func (t *tx) touch(repo oci.RepoName) { t.touched = append(t.touched, repo) }
 
 // advance moves the generation. On PostgreSQL it also makes writers of what
-// decides wait for each other, so it comes first in a transaction.
+// decides wait for each other, so it comes first in a transaction. The value is
+// the time, or the next number if that is not later: so a change that was lost
+// in a failover and one made after it do not share one.
 func (t *tx) advance(ctx context.Context) error {
-	return t.row(ctx, `UPDATE generation SET value = value + 1 WHERE id = 1 RETURNING value`, nil, &t.generation)
+	return t.row(ctx, `UPDATE generation SET value = CASE WHEN value < $1 THEN $1 ELSE value + 1 END WHERE id = 1 RETURNING value`,
+		args{t.db.now()}, &t.generation)
 }
 
 // storable reports whether both databases can hold every text in a: UTF-8

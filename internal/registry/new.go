@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/blob"
@@ -39,6 +40,8 @@ type registry struct {
 	now     func() time.Time
 	rand    io.Reader
 	log     *slog.Logger
+
+	unrenewed atomic.Bool // it was logged that a lease was not renewed
 }
 
 // busy turns "another request holds this staging" into what the client may

@@ -14,14 +14,18 @@ func (r *registry) Manifest(ctx context.Context, repo oci.RepoName, ref oci.Ref)
 }
 
 // StatBlob renews after it has found, so that asking for what is absent stays
-// a read.
+// a read. It answers also when nothing can be written: readers ask too, and a
+// push that relies on a link which the sweep then takes is refused its manifest.
 func (r *registry) StatBlob(ctx context.Context, repo oci.RepoName, d oci.Digest) (oci.Descriptor, error) {
 	desc, err := r.catalog.FindBlob(ctx, repo, d)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	if err := r.catalog.RenewLink(ctx, repo, d); err != nil {
+	if err := r.catalog.RenewLink(ctx, repo, d); errors.Is(err, oci.BlobUnknown) {
 		return oci.Descriptor{}, err
+	} else if err != nil && ctx.Err() == nil && !r.unrenewed.Swap(true) {
+		r.log.ErrorContext(ctx, "leases are not renewed, and the next times go unmentioned: give the database room to write, or pushes may have to send blobs again",
+			"err", err)
 	}
 	return desc, nil
 }

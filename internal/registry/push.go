@@ -51,6 +51,20 @@ func (r *registry) stage(ctx context.Context, id UploadID) (blob.Staging, error)
 	return staging, nil
 }
 
+// receive returns the open session that u names and its staging, whose caller
+// closes it. A session that there is no room to begin with is over.
+func (r *registry) receive(ctx context.Context, repo oci.RepoName, u Upload) (Session, blob.Staging, error) {
+	s, err := r.session(ctx, repo, u)
+	if err != nil {
+		return Session{}, nil, err
+	}
+	staging, err := r.stage(ctx, s.ID)
+	if errors.Is(err, oci.StorageFull) {
+		r.forget(ctx, s)
+	}
+	return s, staging, err
+}
+
 func (r *registry) UploadSize(ctx context.Context, repo oci.RepoName, u Upload) (int64, error) {
 	s, err := r.session(ctx, repo, u)
 	if err != nil {
@@ -63,35 +77,35 @@ func (r *registry) UploadSize(ctx context.Context, repo oci.RepoName, u Upload) 
 	return staging.Size(), staging.Close()
 }
 
-func (r *registry) AppendUpload(ctx context.Context, repo oci.RepoName, u Upload, c Chunk) (int64, error) {
-	s, err := r.session(ctx, repo, u)
+func (r *registry) AppendUpload(ctx context.Context, repo oci.RepoName, u Upload, c Chunk) (size int64, err error) {
+	s, staging, err := r.receive(ctx, repo, u)
 	if err != nil {
 		return 0, err
 	}
-	staging, err := r.stage(ctx, s.ID)
-	if err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, staging.Close()) }()
 	if size := staging.Size(); c.At != AtEnd && c.At != size {
-		err := oci.Errorf(oci.RangeInvalid, "chunk begins at byte %d, but %d bytes have been received: go on at byte %d", c.At, size, size)
-		return size, errors.Join(err, staging.Close())
+		return size, oci.Errorf(oci.RangeInvalid, "chunk begins at byte %d, but %d bytes have been received: go on at byte %d", c.At, size, size)
 	}
-	_, err = staging.ReadFrom(c.Body)
-	size := staging.Size()
-	if err = errors.Join(err, staging.Close()); err != nil {
-		if errors.Is(err, oci.StorageFull) {
-			// What was received serves nobody until there is room, and would
-			// take the room that others wait for.
-			r.abandon(context.WithoutCancel(ctx), s)
-		}
+	if _, err := staging.ReadFrom(c.Body); err != nil {
+		size := staging.Size()
+		r.abandon(ctx, s, staging, err, size)
 		return size, fmt.Errorf("append to upload: %w", err)
 	}
-	return size, nil
+	return staging.Size(), nil
 }
 
-// abandon ends a session and frees its bytes. What fails here is the sweep's.
-func (r *registry) abandon(ctx context.Context, s Session) {
-	if err := r.blobs.Unstage(ctx, string(s.ID)); err != nil {
+// abandon ends a session if err leaves no hope for it, whether or not the client
+// still listens: when there is no room, its bytes serve nobody and would take
+// what others wait for; when Seal has discarded some of its size bytes, it can
+// never match. The bytes go first, since on a full disk nothing else may be
+// possible, and nobody else has the staging until the session has gone too.
+// What fails here is the sweep's.
+func (r *registry) abandon(ctx context.Context, s Session, staging blob.Staging, err error, size int64) {
+	full, wrong := errors.Is(err, oci.StorageFull), errors.Is(err, oci.DigestInvalid)
+	if !full && !wrong && staging.Size() == size {
+		return
+	}
+	if err := staging.Discard(ctx); err != nil {
 		r.log.WarnContext(ctx, "free a failed upload", "upload", s.ID, "err", err)
 	}
 	r.forget(ctx, s)
@@ -101,52 +115,58 @@ func (r *registry) abandon(ctx context.Context, s Session) {
 // of this digest, old or new; Seal makes the bytes durable; only then does a
 // fact say that they are there. A crash in between leaves bytes without a
 // fact, which the sweep finds, never a fact without bytes.
-func (r *registry) FinishUpload(ctx context.Context, repo oci.RepoName, u Upload, want oci.Digest) (oci.Descriptor, error) {
-	s, err := r.session(ctx, repo, u)
+func (r *registry) FinishUpload(ctx context.Context, repo oci.RepoName, u Upload, want oci.Digest) (_ oci.Descriptor, err error) {
+	s, staging, err := r.receive(ctx, repo, u)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	staging, err := r.stage(ctx, s.ID)
-	if err != nil {
-		return oci.Descriptor{}, err
-	}
-	if err := r.catalog.LeaseBlob(ctx, want); err != nil {
-		return oci.Descriptor{}, errors.Join(fmt.Errorf("lease blob %s: %w", want, err), staging.Close())
-	}
+	defer func() { err = errors.Join(err, staging.Close()) }()
 	d := oci.Descriptor{Digest: want, Size: staging.Size()}
-	if err := staging.Seal(ctx, want); err != nil {
-		if errors.Is(err, oci.DigestInvalid) {
-			// The bytes are gone, so the session must go, whether or not the
-			// client still listens.
-			r.forget(context.WithoutCancel(ctx), s)
-		}
-		return oci.Descriptor{}, fmt.Errorf("seal upload: %w", err)
+	if err := r.publish(ctx, staging, want); err != nil {
+		r.abandon(ctx, s, staging, err, d.Size)
+		return oci.Descriptor{}, err
 	}
-	if err := r.catalog.LinkBlob(ctx, s, d); err != nil {
+	// The bytes have left the session: a client that leaves now does not keep
+	// them from being linked, and one that failed must begin anew.
+	if err := r.catalog.LinkBlob(context.WithoutCancel(ctx), s, d); err != nil {
+		r.forget(ctx, s)
 		return oci.Descriptor{}, fmt.Errorf("link blob %s: %w", want, err)
 	}
 	return d, nil
 }
 
+// publish leases d and seals the staged bytes as d.
+func (r *registry) publish(ctx context.Context, staging blob.Staging, d oci.Digest) error {
+	if err := r.catalog.LeaseBlob(ctx, d); err != nil {
+		return fmt.Errorf("lease blob %s: %w", d, err)
+	}
+	if err := staging.Seal(ctx, d); err != nil {
+		return fmt.Errorf("seal upload: %w", err)
+	}
+	return nil
+}
+
+// CancelUpload frees the bytes first, which a full disk does not prevent. A
+// session without bytes does no harm and can be cancelled again.
 func (r *registry) CancelUpload(ctx context.Context, repo oci.RepoName, u Upload) error {
 	s, err := r.session(ctx, repo, u)
 	if err != nil {
 		return err
 	}
+	if err := r.blobs.Unstage(ctx, string(s.ID)); err != nil {
+		return fmt.Errorf("unstage upload: %w", busy(err))
+	}
 	if err := r.catalog.DropUpload(ctx, s.ID); err != nil {
 		return fmt.Errorf("drop upload: %w", err)
-	}
-	if err := r.blobs.Unstage(ctx, string(s.ID)); err != nil {
-		// Nobody can reach these bytes any more, and the sweep will find them.
-		r.log.WarnContext(ctx, "bytes of a cancelled upload stay until the next sweep", "upload", s.ID, "err", err)
 	}
 	return nil
 }
 
-// forget drops a session whose bytes are gone. Failing is not worth an error:
-// what is left is an empty session that ends by itself.
+// forget drops a session whose bytes are gone, whether or not the client still
+// listens. Failing is not worth an error: what is left is an empty session that
+// ends by itself.
 func (r *registry) forget(ctx context.Context, s Session) {
-	if err := r.catalog.DropUpload(ctx, s.ID); err != nil {
+	if err := r.catalog.DropUpload(context.WithoutCancel(ctx), s.ID); err != nil {
 		r.log.WarnContext(ctx, "upload not dropped", "upload", s.ID, "err", err)
 	}
 }

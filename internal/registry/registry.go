@@ -82,15 +82,18 @@ type Uploader interface {
 	// AppendUpload writes c at its offset and returns the new size (end-5).
 	// Unless c.At equals the present size it writes nothing and returns
 	// oci.RangeInvalid beside the present size; the session stays as it was.
-	// Bytes received before a broken body stay.
+	// Bytes received before a broken body stay. After oci.StorageFull the
+	// session is gone.
 	AppendUpload(ctx context.Context, repo oci.RepoName, u Upload, c Chunk) (int64, error)
 
 	// FinishUpload verifies want, publishes the blob and links it to repo
 	// (end-6). Errors: oci.BlobUploadUnknown, oci.DigestInvalid (the session
-	// is then gone).
+	// is then gone, as after oci.StorageFull).
 	FinishUpload(ctx context.Context, repo oci.RepoName, u Upload, want oci.Digest) (oci.Descriptor, error)
 
-	// CancelUpload forgets a session (end-14). Errors: oci.BlobUploadUnknown.
+	// CancelUpload forgets a session and frees its bytes (end-14).
+	// Errors: oci.BlobUploadUnknown; oci.RangeInvalid while another request
+	// writes it, and the session then stays.
 	CancelUpload(ctx context.Context, repo oci.RepoName, u Upload) error
 
 	// BeganPush reports whether the token jti opened an upload session in repo,
@@ -148,7 +151,8 @@ type Lister interface {
 	// Filtering by artifact type is the door's business.
 	Referrers(ctx context.Context, repo oci.RepoName, subject, after oci.Digest) iter.Seq2[oci.Descriptor, error]
 
-	// Holders yields the repositories that link to d.
+	// Holders yields the repositories that link to d, in no order that means
+	// something.
 	Holders(ctx context.Context, d oci.Digest) iter.Seq2[oci.RepoName, error]
 }
 

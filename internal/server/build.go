@@ -131,7 +131,7 @@ func (r *rooms) doors(s *Server) doors {
 		jwks:  r.tokens.JWKS(),
 		admin: admin.New(admin.Deps{
 			Accounts: r.accounts, Tokens: r.tokens, Sweeper: r.sweeper, Gate: r.tokens,
-		}, admin.Options{Realm: s.names.realm, Service: s.service, Now: s.now, Logger: s.log}),
+		}, admin.Options{Realm: s.names.realm, Service: s.service, Logger: s.log}),
 	}
 }
 

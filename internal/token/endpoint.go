@@ -38,14 +38,19 @@ func (s *Service) serve(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	ctx := r.Context()
-	id, err := s.authenticate(ctx, req.credential)
+	a, err := s.answer(r.Context(), req)
 	switch {
 	case errors.Is(err, access.ErrBadCredential):
 		return answer{}, s.refuseCredential(req.credential)
 	case errors.Is(err, access.ErrBusy):
 		return answer{}, &refusal{http.StatusTooManyRequests, unavailable, "too many logins are being checked; try again"}
-	case err != nil:
+	}
+	return a, err
+}
+
+func (s *Service) answer(ctx context.Context, req request) (answer, error) {
+	id, err := s.authenticate(ctx, req.credential)
+	if err != nil {
 		return answer{}, err
 	}
 	policy, err := s.deps.Policies.Current(ctx)

@@ -315,7 +315,7 @@ func (f *fixture) brokenService() *token.Service {
 
 type brokenStore struct{ token.Store }
 
-func (brokenStore) SaveSession(context.Context, token.Session) error {
+func (brokenStore) SaveSession(context.Context, token.Session, access.Proof) error {
 	return errors.New("the disk is gone")
 }
 

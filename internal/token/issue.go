@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ type answer struct {
 }
 
 // issue signs an access token for id that holds given, and makes an identity
-// token when the request wants one.
+// token when the request wants one. Errors: access.ErrBadCredential.
 func (s *Service) issue(ctx context.Context, req request, id access.Identity, given access.Grants) (answer, error) {
 	var refresh access.Secret
 	var session Session
@@ -44,7 +45,10 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 		return answer{}, err
 	}
 	if session.ID != "" {
-		if err := s.deps.Store.SaveSession(ctx, session); err != nil {
+		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof); {
+		case errors.Is(err, ErrUnknown): // ended since it was proven
+			return answer{}, access.ErrBadCredential
+		case err != nil:
 			return answer{}, fmt.Errorf("save session: %w", err)
 		}
 	}
@@ -76,6 +80,9 @@ func (s *Service) accessToken(now time.Time, id access.Identity, given access.Gr
 	if !id.Principal.IsAnonymous() {
 		c.Subject, c.UID = id.Principal.String(), id.Principal.UID
 		c.Method, c.KeyID, c.SessionID = id.Proof.Method, id.Proof.KeyID, id.Proof.SessionID
+		if !id.Proof.PasswordSet.IsZero() {
+			c.PasswordSet = id.Proof.PasswordSet.UnixMicro()
+		}
 	}
 	if c.Expires <= c.Issued {
 		return "", refuse(invalidGrant, "the credential is about to end")

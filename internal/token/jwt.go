@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -38,6 +39,8 @@ type claims struct {
 	Method    string `json:"method,omitempty"`
 	KeyID     string `json:"key,omitempty"`
 	SessionID string `json:"sid,omitempty"`
+	// PasswordSet is that of access.Proof, in microseconds since 1970, or 0.
+	PasswordSet int64 `json:"pwset,omitempty"`
 }
 
 // A grant is one entry of the access claim.
@@ -48,7 +51,11 @@ type grant struct {
 }
 
 func (c claims) proof() access.Proof {
-	return access.Proof{Method: c.Method, KeyID: c.KeyID, SessionID: c.SessionID}
+	p := access.Proof{Method: c.Method, KeyID: c.KeyID, SessionID: c.SessionID}
+	if c.PasswordSet != 0 {
+		p.PasswordSet = time.UnixMicro(c.PasswordSet)
+	}
+	return p
 }
 
 func (c claims) grants() access.Grants {

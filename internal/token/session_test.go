@@ -26,6 +26,8 @@ func TestSessionEnds(t *testing.T) {
 		}
 		replica := f.service(token.Options{})
 		use(f.s, 200)
+		use(replica, 200) // which remembers the session as it is now
+		f.ok(replica.Flush())
 		for range 4 { // used here every six days; the replica learns of it by the database
 			f.pass(6 * day)
 			use(f.s, 200)
@@ -57,6 +59,9 @@ func TestSessionEndsItsTokens(t *testing.T) {
 		}
 		f.pass(4 * time.Minute)
 		text := f.do(post(refreshForm(identity))).Token
+		if exp := claims(t, text)["exp"]; exp != float64(f.clock().Add(time.Minute).Unix()) {
+			t.Errorf("exp %v is not the session's end", exp)
+		}
 		f.pass(time.Minute - time.Second)
 		f.alive("before the session's end", text)
 		f.pass(time.Second)
@@ -183,7 +188,7 @@ func TestSessionOfAnotherService(t *testing.T) {
 		foreign, err := access.RefreshSecret.New(strings.NewReader(strings.Repeat("abcdefgh", 9)))
 		f.ok(err)
 		stored.ID, stored.Sum, stored.Service = "another", foreign.Sum(), "other.test"
-		f.ok(f.db.Tokens().SaveSession(f.ctx(), stored))
+		f.ok(f.db.Tokens().SaveSession(f.ctx(), stored, access.Proof{}))
 		if a := f.do(post(refreshForm(foreign.Reveal()))); a.status != http.StatusUnauthorized {
 			t.Errorf("%d %s", a.status, a.raw)
 		}

@@ -40,7 +40,10 @@ type SigningKey struct {
 // refresh tokens, never the tokens. Every method is one durable transaction;
 // those that take a right away advance the generation (access.Changes).
 type Store interface {
-	SaveSession(ctx context.Context, s Session) error
+	// SaveSession stores a session that was begun with proof. Errors: ErrUnknown
+	// when that proves nothing any more: the account was removed or disabled, its
+	// password replaced, or the key revoked, be it at the same moment.
+	SaveSession(ctx context.Context, s Session, proof access.Proof) error
 	// SessionBySum and SessionByID errors: ErrUnknown. Revoked and expired
 	// sessions are returned: the caller judges.
 	SessionBySum(ctx context.Context, sum [32]byte) (Session, error)
@@ -67,7 +70,8 @@ type SigningKeys interface {
 type Accounts interface {
 	// Resolve returns the identity as it is now: current groups, narrowing and
 	// end of the key the proof names. Errors: access.ErrBadCredential when
-	// account or key is removed, disabled, revoked or expired.
+	// account or key is removed, disabled, revoked or expired, or the password
+	// replaced.
 	Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error)
 }
 

@@ -28,6 +28,7 @@ var pushes = []examination{
 	{"an ended staging", testEnded},
 	{"a cancelled seal keeps its bytes", testCancelledSeal},
 	{"unstage", testUnstage},
+	{"discard", testDiscard},
 }
 
 func testSizes(t *testing.T, open func(*testing.T) blob.Store) {
@@ -302,6 +303,13 @@ func testCancelledSeal(t *testing.T, open func(*testing.T) blob.Store) {
 		t.Errorf("Seal: error %v, want %v", err, context.Canceled)
 	}
 	wantUnknown(t, s, oci.FromBytes(b))
+	if _, err := st.Write(b[:1]); err != nil {
+		t.Errorf("Write after it: %v", err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+	b = append(b, b[0])
 	if err := seal(t, s, "cancelled", oci.FromBytes(b)); err != nil {
 		t.Errorf("Seal again: %v", err)
 	}
@@ -320,4 +328,39 @@ func testUnstage(t *testing.T, open func(*testing.T) blob.Store) {
 		t.Errorf("still staged: %q", got)
 	}
 	push(t, s, "unstage", content(600))
+}
+
+func testDiscard(t *testing.T, open func(*testing.T) blob.Store) {
+	s := open(t)
+	b := content(500)
+	write(t, s, "discard", b)
+	st := stage(t, s, "discard")
+	for range 2 {
+		if err := st.Discard(t.Context()); err != nil {
+			t.Errorf("Discard: %v", err)
+		}
+	}
+	if got := staged(t, s); len(got) != 0 || st.Size() != 0 {
+		t.Errorf("still staged: %q, size %d", got, st.Size())
+	}
+	if _, err := st.Write(b); err == nil {
+		t.Error("Write after Discard is allowed")
+	}
+	if err := st.Seal(t.Context(), oci.FromBytes(b)); err == nil {
+		t.Error("Seal after Discard is allowed")
+	}
+	if _, err := s.Stage(t.Context(), "discard"); !errors.Is(err, blob.ErrStaging) {
+		t.Errorf("Stage before Close: error %v, want ErrStaging", err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+
+	write(t, s, "discard", b[1:])
+	st = stage(t, s, "discard")
+	d := oci.FromBytes(b[1:])
+	if err := errors.Join(st.Seal(t.Context(), d), st.Discard(t.Context()), st.Close()); err != nil {
+		t.Errorf("Discard after Seal: %v", err)
+	}
+	wantBytes(t, s, d, b[1:])
 }

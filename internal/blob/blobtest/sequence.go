@@ -97,6 +97,9 @@ func (m *model) sealWrong(key string, arg byte) {
 	if err := st.Seal(m.t.Context(), d); !errors.Is(err, oci.DigestInvalid) {
 		m.t.Fatalf("Seal as another digest: error %v, want %v", err, oci.DigestInvalid)
 	}
+	if err := st.Close(); err != nil {
+		m.t.Fatal(err)
+	}
 	delete(m.staged, key)
 }
 

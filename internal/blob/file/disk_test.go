@@ -38,7 +38,7 @@ func seal(t *testing.T, s *file.Store, key string, d oci.Digest) error {
 	if err != nil {
 		return err
 	}
-	return st.Seal(t.Context(), d)
+	return errors.Join(st.Seal(t.Context(), d), st.Close())
 }
 
 // tree returns the mode of everything in dir.

@@ -117,7 +117,7 @@ func push(t *testing.T, s *Store, b []byte) error {
 	if _, err := st.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	return st.Seal(t.Context(), oci.FromBytes(b))
+	return errors.Join(st.Seal(t.Context(), oci.FromBytes(b)), st.Close())
 }
 
 // Every name that a push relies on is flushed after it was made: none missing,
@@ -169,6 +169,28 @@ func TestSealFailedFlush(t *testing.T) {
 		t.Errorf("push again: %v", err)
 	}
 	r.want(t, "the push after it", "blobs/sha256", "blobs/sha256/"+oci.FromBytes([]byte("first")).Hex()[:2])
+}
+
+// What has its lasting name is out of the staging's reach, also when the name
+// could not be flushed: writing on would change a blob.
+func TestSealFailedFlushLetsGo(t *testing.T) {
+	s := newStore(t, t.TempDir())
+	r := recorder{err: errors.New("disk on fire")}
+	r.watch(s)
+	st, err := s.Stage(t.Context(), "upload")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Seal(t.Context(), oci.FromBytes([]byte("first"))); !errors.Is(err, r.err) || st.Size() != 0 {
+		t.Errorf("Seal: error %v, size %d", err, st.Size())
+	}
+	if _, err := st.Write([]byte("more")); err == nil {
+		t.Error("Write into the blob is allowed")
+	}
 }
 
 // The table of running sums is bounded, and what it forgets is read again.

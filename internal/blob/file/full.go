@@ -8,10 +8,10 @@ import (
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
-// isFull reports whether err says that there is no room: on the device, in a
-// quota, or under the limit on the size of a file.
+// isFull reports whether err says that there is no room: on the device beside
+// the reserve, in a quota, or under the limit on the size of a file.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+	return errors.Is(err, errReserve) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 // explain turns the want of room into oci.StorageFull, and tells the operator,

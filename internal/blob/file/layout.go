@@ -170,7 +170,7 @@ func (s *Store) private(dir string) error {
 
 // syncDir makes durable which names are in dir.
 func (s *Store) syncDir(dir string) error {
-	f, err := s.root.Open(dir)
+	f, err := os.Open(s.at(dir))
 	if err != nil {
 		return err
 	}

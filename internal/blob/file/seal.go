@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 
@@ -23,15 +22,14 @@ func (st *staging) Seal(ctx context.Context, want oci.Digest) error {
 	if st.ended {
 		return fmt.Errorf("seal upload %s: %w", st.key, os.ErrClosed)
 	}
-	err := st.publish(ctx, want)
-	switch {
-	case err == nil:
-		return st.end()
-	case st.spoiled:
-		return errors.Join(err, st.discard())
-	default:
-		return errors.Join(err, st.Close())
+	if err := st.publish(ctx, want); err != nil {
+		if st.spoiled {
+			err = errors.Join(err, st.Discard(ctx))
+		}
+		return err
 	}
+	defer st.release()
+	return st.end()
 }
 
 // publish does what Seal says, and says in st.spoiled whether the bytes are lost.
@@ -42,7 +40,7 @@ func (st *staging) publish(ctx context.Context, want oci.Digest) error {
 		return err
 	}
 	if st.broken != nil {
-		return fmt.Errorf("seal upload %s: %w", st.key, st.broken)
+		return st.store.explain(fmt.Errorf("seal upload %s: %w", st.key, st.broken))
 	}
 	got, err := st.digest(ctx, want.Algorithm())
 	if err != nil {
@@ -58,11 +56,8 @@ func (st *staging) publish(ctx context.Context, want oci.Digest) error {
 		st.spoiled = true
 		return st.store.explain(fmt.Errorf("flush upload %s: %w", st.key, err))
 	}
-	from, err := uploadPath(st.key)
-	if err != nil {
-		return err
-	}
-	if err := st.store.publish(from, to); err != nil {
+	if moved, err := st.store.publish(st.path(), to); err != nil {
+		st.spoiled = moved // the file is a blob now, which nobody writes to
 		return st.store.explain(fmt.Errorf("publish blob %s: %w", want, err))
 	}
 	return nil
@@ -96,36 +91,26 @@ func (st *staging) digest(ctx context.Context, algorithm string) (oci.Digest, er
 	return oci.DigestOf(algorithm, h), nil
 }
 
-// publish gives the flushed file at from its lasting name. A rename cannot lose
-// the old name and not give the new one, so the uploads directory needs no flush.
-func (s *Store) publish(from, to string) error {
+// publish gives the flushed file at the path from its lasting name, and reports
+// whether it got that far when the name could not be flushed. A rename cannot
+// lose the old name and not give the new one, so the uploads directory needs no
+// flush.
+func (s *Store) publish(from, to string) (moved bool, err error) {
 	shard := path.Dir(to)
 	_, durable := s.shards.Load(shard)
 	if !durable {
 		if err := s.makeDir(shard); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if err := s.root.Rename(from, to); err != nil {
-		return err
+	if err := os.Rename(from, s.at(to)); err != nil {
+		return false, err
 	}
 	if !durable {
 		if err := s.dirs.flush(path.Dir(shard)); err != nil {
-			return err
+			return true, err
 		}
 		s.shards.Store(shard, struct{}{})
 	}
-	return s.dirs.flush(shard)
-}
-
-// discard removes the staged bytes and ends the staging.
-func (st *staging) discard() error {
-	from, err := uploadPath(st.key)
-	if err == nil {
-		err = st.store.root.Remove(from)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, st.end())
+	return true, s.dirs.flush(shard)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"sync"
 	"syscall"
 
@@ -36,33 +37,35 @@ type staging struct {
 	sum     hash.Hash // running sha256 of all size bytes; nil when it must be read again
 	broken  error     // why nothing can be written any more
 	spoiled bool      // the bytes are of no use to a later Stage
-	ended   bool
+	ended   bool      // the file is closed
+	claimed bool      // the key is ours
 }
 
 // Stage implements blob.Store.
 func (s *Store) Stage(_ context.Context, key string) (blob.Staging, error) {
-	path, err := uploadPath(key)
+	name, err := uploadPath(key)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.claim(key); err != nil {
 		return nil, err
 	}
-	f, size, err := s.openUpload(path)
+	f, size, err := s.openUpload(name)
 	if err != nil {
 		s.release(key)
 		return nil, s.explain(fmt.Errorf("stage upload %s: %w", key, err))
 	}
-	st := &staging{store: s, key: key, file: f, size: size, sum: s.sums.take(key, size)}
+	st := &staging{store: s, key: key, file: f, size: size, sum: s.sums.take(key, size), claimed: true}
 	if st.sum == nil && size == 0 {
 		st.sum = sha256.New()
 	}
 	return st, nil
 }
 
-// openUpload opens or makes the file at path and returns its size.
-func (s *Store) openUpload(path string) (*os.File, int64, error) {
-	f, err := s.root.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+// openUpload opens or makes the file of that name and returns its size. Without
+// room it makes none, but opens what was staged before: that can still be sealed.
+func (s *Store) openUpload(name string) (*os.File, int64, error) {
+	f, err := os.OpenFile(s.at(name), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, fileMode)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -74,10 +77,12 @@ func (s *Store) openUpload(path string) (*os.File, int64, error) {
 	case info.Sys().(*syscall.Stat_t).Nlink > 1:
 		// Sealed, then a power cut on a file system that kept the new name and
 		// did not drop the old one. Writing here would change a blob.
-		if err = errors.Join(f.Close(), s.root.Remove(path)); err == nil {
-			return s.openUpload(path)
+		if err = errors.Join(f.Close(), os.Remove(s.at(name))); err == nil {
+			return s.openUpload(name)
 		}
 		return nil, 0, err
+	case info.Size() == 0 && s.room.measure(f, 0) != nil:
+		return nil, 0, errors.Join(errReserve, f.Close(), os.Remove(s.at(name)))
 	case info.Mode().Perm() != fileMode:
 		err = f.Chmod(fileMode)
 	}
@@ -89,7 +94,7 @@ func (s *Store) openUpload(path string) (*os.File, int64, error) {
 
 // Unstage implements blob.Store.
 func (s *Store) Unstage(_ context.Context, key string) error {
-	path, err := uploadPath(key)
+	name, err := uploadPath(key)
 	if err != nil {
 		return err
 	}
@@ -98,7 +103,7 @@ func (s *Store) Unstage(_ context.Context, key string) error {
 	}
 	defer s.release(key)
 	s.sums.take(key, 0)
-	if err := s.root.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.at(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("unstage upload %s: %w", key, err)
 	}
 	return nil
@@ -156,6 +161,9 @@ func (st *staging) append(p []byte) error {
 	if st.broken != nil || len(p) == 0 {
 		return st.broken
 	}
+	if err := st.store.room.take(st.file, int64(len(p))); err != nil {
+		return err
+	}
 	n, err := st.file.WriteAt(p, st.size)
 	if st.sum != nil {
 		st.sum.Write(p[:n])
@@ -172,13 +180,11 @@ func (st *staging) append(p []byte) error {
 // storage is full it takes back all that the call wrote: a failed push does not
 // keep the space that the database beside it needs.
 func (st *staging) giveBack(start int64, cause error) error {
-	if isFull(cause) {
+	if isFull(cause) && st.broken == nil {
 		if err := st.file.Truncate(start); err != nil {
-			st.broken = fmt.Errorf("take back a partial write: %w", err)
-			return fmt.Errorf("write upload %s: %w", st.key, st.broken)
-		}
-		st.size, st.sum = start, nil
-		if start == 0 {
+			cause = errors.Join(cause, fmt.Errorf("take back a partial write: %w", err))
+			st.broken = cause
+		} else if st.size, st.sum = start, nil; start == 0 {
 			st.sum = sha256.New()
 		}
 	}
@@ -186,22 +192,51 @@ func (st *staging) giveBack(start int64, cause error) error {
 }
 
 func (st *staging) Close() error {
+	if !st.claimed {
+		return nil
+	}
+	if !st.ended && st.sum != nil && st.size > 0 && st.broken == nil {
+		st.store.sums.keep(st.key, sum{st.size, st.sum})
+	}
+	err := st.end()
+	st.release()
+	return err
+}
+
+// Discard implements blob.Staging. The file is closed at once, since until then
+// it keeps its space.
+func (st *staging) Discard(context.Context) error {
 	if st.ended {
 		return nil
 	}
-	if st.sum != nil && st.size > 0 && st.broken == nil {
-		st.store.sums.keep(st.key, sum{st.size, st.sum})
+	err := os.Remove(st.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("discard upload %s: %w", st.key, err), st.end())
+	}
+	st.size = 0
 	return st.end()
 }
 
-// end closes the file and lets others have the key.
+// path is where the staging's file lies. Its key was checked by Stage.
+func (st *staging) path() string { return st.store.at(path.Join(uploadsDir, st.key)) }
+
+// end closes the file.
 func (st *staging) end() error {
+	if st.ended {
+		return nil
+	}
 	st.ended = true
-	err := st.file.Close()
-	st.store.release(st.key)
-	if err != nil {
+	if err := st.file.Close(); err != nil {
 		return fmt.Errorf("close upload %s: %w", st.key, err)
 	}
 	return nil
+}
+
+// release lets others have the key.
+func (st *staging) release() {
+	st.claimed = false
+	st.store.release(st.key)
 }

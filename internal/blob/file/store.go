@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/sallyport/sallyport/internal/blob"
 	"github.com/sallyport/sallyport/internal/oci"
@@ -31,10 +33,12 @@ type Options struct {
 // goroutine. One process uses a directory at a time: the claims on stagings are
 // in memory.
 type Store struct {
-	root  *os.Root
+	dir   string   // absolute
+	root  *os.Root // dir, for all that is not done for every blob
 	log   *slog.Logger
 	dirs  *flusher
 	sums  *sums
+	room  room
 	check sync.Mutex // one Check at a time, since its file has one name
 
 	shards sync.Map // path of a shard directory → struct{}{}, once its entry is durable
@@ -51,14 +55,18 @@ func New(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := makeTop(dir); err != nil {
-		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
-	}
-	root, err := os.OpenRoot(dir)
+	top, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
 	}
-	s := &Store{root: root, log: o.Logger, sums: newSums(maxSums), open: map[string]struct{}{}}
+	if err := makeTop(top); err != nil {
+		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
+	}
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
+	}
+	s := &Store{dir: top, root: root, log: o.Logger, sums: newSums(maxSums), open: map[string]struct{}{}}
 	s.dirs = newFlusher(s.syncDir)
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open blob store %s: %w", dir, err), root.Close())
@@ -69,6 +77,13 @@ func New(dir string, o Options) (*Store, error) {
 // Close lets go of the directory. Nobody uses the store any more; Readers and
 // Stagings that are open stay usable to be closed.
 func (s *Store) Close() error { return s.root.Close() }
+
+// at returns the path of name, which blobPath or uploadPath has made of checked
+// parts, for the calls that every pull and push makes. The root would open each
+// directory on the way, to see that none is a link that leaves; but New has
+// seen that of all but the shards, and nobody else may write to any of them.
+// Files are opened with O_NOFOLLOW.
+func (s *Store) at(name string) string { return filepath.Join(s.dir, name) }
 
 // A reader is the file itself: by its SyscallConn, net finds what to give to
 // sendfile.
@@ -82,11 +97,11 @@ func (r *reader) Size() int64 { return r.size }
 // Open implements blob.Store. The bytes are not verified here: they were when
 // they came, and a client verifies what it gets.
 func (s *Store) Open(_ context.Context, d oci.Digest) (blob.Reader, error) {
-	path, err := blobPath(d)
+	name, err := blobPath(d)
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.root.Open(path)
+	f, err := os.OpenFile(s.at(name), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, oci.Errorf(oci.BlobUnknown, "blob %s is not known", d)
 	}
@@ -107,11 +122,11 @@ func (s *Store) Open(_ context.Context, d oci.Digest) (blob.Reader, error) {
 // power cut undoes leaves bytes that no fact names, and the next sweep finds
 // and removes them again. Space comes back when the last Reader closes.
 func (s *Store) Delete(_ context.Context, d oci.Digest) error {
-	path, err := blobPath(d)
+	name, err := blobPath(d)
 	if err != nil {
 		return err
 	}
-	if err := s.root.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.at(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete blob %s: %w", d, err)
 	}
 	return nil

@@ -96,6 +96,7 @@ CREATE TABLE account (
     name          text COLLATE "C" NOT NULL UNIQUE,
     kind          text COLLATE "C" NOT NULL CHECK (kind IN ('user', 'robot')),
     password_hash text COLLATE "C" NOT NULL,
+    password_set  bigint NOT NULL, -- grows with each new password; a rehash is none
     disabled      boolean NOT NULL,
     created       bigint NOT NULL
 );

@@ -96,6 +96,7 @@ CREATE TABLE account (
     name          TEXT NOT NULL UNIQUE,
     kind          TEXT NOT NULL CHECK (kind IN ('user', 'robot')),
     password_hash TEXT NOT NULL,
+    password_set  INTEGER NOT NULL, -- grows with each new password; a rehash is none
     disabled      INTEGER NOT NULL CHECK (disabled IN (0, 1)),
     created       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
