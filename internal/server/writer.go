@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -16,7 +17,12 @@ const (
 	// sendfileStep is how many are given to sendfile at once. A client that does
 	// not take them all in time, but writeStep of them, gets more time.
 	sendfileStep = 4 << 20
+	// smallCopy is up to where one read and one write cost less than what
+	// net/http does to set sendfile up: it writes header and first bytes apart.
+	smallCopy = 32 << 10
 )
+
+var smallBuffers = sync.Pool{New: func() any { return new([smallCopy]byte) }}
 
 // A response counts what is sent, remembers the status, and moves the write
 // deadline along. It hides nothing: Unwrap, Flush and, for sendfile, ReadFrom.
@@ -75,6 +81,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if !ok {
 		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
 	}
+	if limited.N <= smallCopy {
+		return w.copySmall(limited)
+	}
 	size := int64(writeStep)
 	_, isFile := limited.R.(syscall.Conn) // what net looks for
 	sendfile := isFile && w.plain
@@ -100,6 +109,17 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 		}
 	}
 	return total, nil
+}
+
+func (w *response) copySmall(src *io.LimitedReader) (int64, error) {
+	buf := smallBuffers.Get().(*[smallCopy]byte)
+	defer smallBuffers.Put(buf)
+	n, err := io.ReadFull(src, buf[:src.N])
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil // the end, for a ReadFrom
+	}
+	m, werr := w.Write(buf[:n])
+	return int64(m), errors.Join(werr, err)
 }
 
 func (w *response) Flush() {
