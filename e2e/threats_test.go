@@ -178,3 +178,46 @@ func TestDeepIndex(t *testing.T) {
 		}
 	}
 }
+
+// Content that another registry kept with fallback tags (distribution-spec,
+// "Referrers Tag Schema") is listed by the referrers API once it is copied here
+// as it is, and is still reachable by the tag.
+func TestFallbackTagReferrers(t *testing.T) {
+	s := newServer(t, serverOptions{})
+	p := &pusher{Base: s.Base(), Client: s.HTTP(), User: "admin", Password: adminPassword}
+	must(t, p.push("copied/app", "v1", []byte(`{}`), []byte("layer")))
+	image := p.acked["copied/app:v1"][0]
+	put := func(ref, mediaType string, manifest []byte) {
+		t.Helper()
+		status, _, body, err := p.do("PUT", "copied/app", "/v2/copied/app/manifests/"+ref, http.Header{"Content-Type": {mediaType}}, manifest)
+		if err != nil || status != http.StatusCreated {
+			t.Fatalf("put %s: %d %v %s", ref, status, err, body)
+		}
+	}
+	descriptor := func(mediaType string, content []byte) map[string]any {
+		return map[string]any{"mediaType": mediaType, "digest": digestOf(content), "size": len(content)}
+	}
+	signature, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": manifestType, "artifactType": "application/vnd.example.signature",
+		"config": descriptor("application/vnd.oci.empty.v1+json", []byte(`{}`)), "layers": []any{},
+		"subject": descriptor(manifestType, image.Manifest),
+	})
+	must(t, err)
+	put(digestOf(signature), manifestType, signature)
+	index, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": []any{descriptor(manifestType, signature)}})
+	must(t, err)
+	tag := strings.Replace(image.Digest, ":", "-", 1)
+	put(tag, indexType, index)
+
+	status, header, body, err := p.do("GET", "copied/app", "/v2/copied/app/referrers/"+image.Digest, nil, nil)
+	must(t, err)
+	var list struct{ Manifests []struct{ Digest, ArtifactType string } }
+	must(t, json.Unmarshal(body, &list))
+	if status != http.StatusOK || header.Get("Content-Type") != indexType || len(list.Manifests) != 1 ||
+		list.Manifests[0].Digest != digestOf(signature) || list.Manifests[0].ArtifactType != "application/vnd.example.signature" {
+		t.Errorf("referrers: %d %s %s", status, header.Get("Content-Type"), body)
+	}
+	if status, _, body, _ := p.do("GET", "copied/app", "/v2/copied/app/manifests/"+tag, nil, nil); status != http.StatusOK || string(body) != string(index) {
+		t.Errorf("the fallback tag: %d %s", status, body)
+	}
+}
