@@ -211,7 +211,9 @@ func TestFallbackTagReferrers(t *testing.T) {
 
 	status, header, body, err := p.do("GET", "copied/app", "/v2/copied/app/referrers/"+image.Digest, nil, nil)
 	must(t, err)
-	var list struct{ Manifests []struct{ Digest, ArtifactType string } }
+	var list struct {
+		Manifests []struct{ Digest, ArtifactType string }
+	}
 	must(t, json.Unmarshal(body, &list))
 	if status != http.StatusOK || header.Get("Content-Type") != indexType || len(list.Manifests) != 1 ||
 		list.Manifests[0].Digest != digestOf(signature) || list.Manifests[0].ArtifactType != "application/vnd.example.signature" {
