@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,7 +184,9 @@ var clients = []client{
 		},
 		push: func(d *desk, ref, _, _ string) (string, error) {
 			from := d.ok(append(d.storage("buildah"), "from", "scratch")...)
-			d.ok(append(d.storage("buildah"), "add", from, filepath.Join(d.bundle.dir, "layer-0.tar"), "/")...)
+			layers, err := filepath.Glob(filepath.Join(d.bundle.dir, "layer-*.tar"))
+			must(d.t, err)
+			d.ok(append(append(append(d.storage("buildah"), "add", from), layers...), "/")...)
 			id := d.ok(append(d.storage("buildah"), "commit", "--quiet", "--rm", from)...)
 			return d.try(append(d.storage("buildah"), "push", "--cert-dir", d.certs(), id, "docker://"+ref)...)
 		},
@@ -351,15 +354,14 @@ func TestExpiryDuringPush(t *testing.T) {
 	alice := s.AddUser("alice")
 	s.Policy("  - who: [\"user:alice\"]\n    what: [\"team/**\"]\n    may: [pull, push]\n")
 	for _, c := range clients {
-		if !slices.Contains([]string{"docker", "skopeo", "crane", "oras", "regctl"}, c.name) {
-			continue
-		}
 		t.Run(c.name, func(t *testing.T) {
 			b := newBundle(t, e, 4, 2<<20) // of its own, or its layers would be mounted
 			d := newDesk(t, s, e, b)
-			c.login(d, "alice", alice)
+			if c.login != nil {
+				c.login(d, "alice", alice)
+			}
 			began := time.Now()
-			out, err := c.push(d, s.Host+"/team/"+c.name+":v1", "", "")
+			out, err := c.push(d, s.Host+"/team/"+c.name+":v1", "alice", alice)
 			took := time.Since(began)
 			if err != nil {
 				t.Fatalf("push: %v\n%s", err, out)
@@ -367,10 +369,31 @@ func TestExpiryDuringPush(t *testing.T) {
 			if took < 7*time.Second {
 				t.Errorf("the push took %s, so no token ended during it", took)
 			}
-			d = newDesk(t, s, e, b)
-			d.okWith(alice, "crane", "auth", "login", "--username", "alice", "--password-stdin", s.Host)
-			d.ok("crane", "validate", "--remote", s.Host+"/team/"+c.name+":v1")
+			whole(t, s, "team/"+c.name, "v1")
 		})
+	}
+}
+
+// whole fails unless a tag's manifest and all its blobs are there, bit by bit.
+func whole(t *testing.T, s *server, repo, tag string) {
+	t.Helper()
+	p := &pusher{Base: s.Base(), Client: s.HTTP(), User: "admin", Password: adminPassword}
+	status, _, body, err := p.do("GET", repo, "/v2/"+repo+"/manifests/"+tag, nil, nil)
+	must(t, err)
+	var m struct {
+		Config struct{ Digest string }
+		Layers []struct{ Digest string }
+	}
+	must(t, json.Unmarshal(body, &m))
+	if status != http.StatusOK || len(m.Layers) == 0 {
+		t.Fatalf("%s:%s: %d %s", repo, tag, status, body)
+	}
+	p.forgetTokens() // a slow way and tokens of five seconds
+	for _, d := range append(m.Layers, m.Config) {
+		status, _, body, err := p.do("GET", repo, "/v2/"+repo+"/blobs/"+d.Digest, nil, nil)
+		if err != nil || status != http.StatusOK || digestOf(body) != d.Digest {
+			t.Errorf("%s:%s: blob %s: %d %v", repo, tag, d.Digest, status, err)
+		}
 	}
 }
 
@@ -380,7 +403,10 @@ func lastLine(s string) string {
 }
 
 func newDesk(t *testing.T, s *server, e *engines, b *bundle) *desk {
-	d := &desk{t: t, s: s, home: t.TempDir(), bundle: b, engine: e}
+	home, err := os.MkdirTemp("", "desk-") // short: podman's runroot is at most 50 characters long
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(home) })
+	d := &desk{t: t, s: s, home: home, bundle: b, engine: e}
 	// Storage of podman and buildah holds files that only they may remove.
 	t.Cleanup(func() { exec.Command("chmod", "-R", "u+rwX", d.home).Run() })
 	return d

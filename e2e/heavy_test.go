@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestHeavyClients walks the clients that take minutes to build: cosign and
@@ -19,6 +21,37 @@ func TestHeavyClients(t *testing.T) {
 	s.Policy("  - who: [\"user:alice\"]\n    what: [\"team/**\"]\n    may: [pull, push]\n")
 	t.Run("helm", func(t *testing.T) { helm(t, s, alice, mallory) })
 	t.Run("cosign", func(t *testing.T) { cosign(t, s, alice, mallory) })
+	t.Run("expiry during a push", expiryOfHeavyClients)
+}
+
+// expiryOfHeavyClients pushes 8 MiB that take longer than a token lives.
+func expiryOfHeavyClients(t *testing.T) {
+	front := freePort(t)
+	s := newServer(t, serverOptions{Front: front, Extra: "tokens:\n  test_expiry: 5s\n"})
+	slowProxy(t, front, func() int { return s.Port }, 700_000)
+	d := &desk{t: t, s: s, home: t.TempDir(), engine: &engines{}}
+	content := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{1}).Read(content)
+	took := func(args ...string) {
+		t.Helper()
+		began := time.Now()
+		d.ok(args...)
+		if took := time.Since(began); took < 7*time.Second {
+			t.Errorf("%s took %s, so no token ended during it", args[0], took)
+		}
+	}
+	d.ok("helm", "create", "chart")
+	for i, name := range []string{"a.bin", "b.bin"} { // Helm takes 5 MiB a file
+		must(t, os.WriteFile(filepath.Join(d.home, "chart", name), content[i<<22:(i+1)<<22], 0o644))
+	}
+	d.ok("helm", "package", "chart")
+	d.okWith(adminPassword, "helm", "registry", "login", "--ca-file", s.CA, "--username", "admin", "--password-stdin", s.Host)
+	took("helm", "push", "--ca-file", s.CA, "chart-0.1.0.tgz", "oci://"+s.Host+"/team")
+	must(t, os.WriteFile(filepath.Join(d.home, "blob"), content, 0o644))
+	d.okWith(adminPassword, "crane", "auth", "login", "--username", "admin", "--password-stdin", s.Host)
+	took("cosign", "upload", "blob", "--files", "blob", s.Host+"/team/blob:v1")
+	whole(t, s, "team/chart", "0.1.0")
+	whole(t, s, "team/blob", "v1")
 }
 
 func helm(t *testing.T, s *server, alice, mallory string) {
