@@ -10,8 +10,9 @@
 //	access        <- oci
 //	blob          <- oci
 //	registry      <- oci access blob
-//	account       <- access
-//	token         <- access
+//	lastuse       <-
+//	account       <- access lastuse
+//	token         <- access lastuse
 //	gc            <- oci blob
 //	metadata      <- oci access registry account token gc
 //	distribution  <- oci access registry blob

@@ -15,4 +15,4 @@ func (s *Service) HoldTurn() (release func()) {
 func (s *Service) Waiting() int64 { return s.hashing.waiting.Load() }
 
 // Flush writes down the last uses, as happens once a minute.
-func (s *Service) Flush() error { return s.used.flush(context.Background()) }
+func (s *Service) Flush() error { return s.used.Flush(context.Background()) }

@@ -28,7 +28,7 @@ func (s accessKeys) Authenticate(ctx context.Context, c access.Credential) (acce
 	if err != nil {
 		return access.Identity{}, err
 	}
-	s.used.touch(k.ID, s.now())
+	s.used.Touch(k.ID, s.now())
 	return id, nil
 }
 
@@ -151,7 +151,7 @@ func (s *Service) RevokeKey(ctx context.Context, id string) error {
 }
 
 func (s *Service) withLastUse(k Key) Key {
-	if t := s.used.at(k.ID); t.After(k.LastUsed) {
+	if t := s.used.At(k.ID); t.After(k.LastUsed) {
 		k.LastUsed = t
 	}
 	return k

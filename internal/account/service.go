@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 // Limits on access keys.
@@ -62,7 +63,7 @@ type Service struct {
 
 	hashing    *hasher
 	remembered *remembered
-	used       *lastUse
+	used       *lastuse.Log
 	identities *otter.Cache[identityKey, under[resolved]]
 	keys       *otter.Cache[[32]byte, under[Key]]
 
@@ -104,12 +105,12 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.remembered = newRemembered(s.now)
-	s.used = newLastUse(dir.TouchKeys, s.log)
+	s.used = lastuse.New(dir.TouchKeys, s.log)
 	return s
 }
 
 // Close writes down the last uses that were not yet written.
-func (s *Service) Close() error { return s.used.close() }
+func (s *Service) Close() error { return s.used.Close() }
 
 // Passwords returns the authenticator for access.Password.
 func (s *Service) Passwords() access.Authenticator { return passwords{s} }

@@ -50,7 +50,7 @@ func (s identityTokens) Authenticate(ctx context.Context, c access.Credential) (
 		return access.Identity{}, err
 	}
 	id.Expires = earlier(id.Expires, session.Expires)
-	s.used.touch(session.ID, s.now())
+	s.used.Touch(session.ID, s.now())
 	return id, nil
 }
 
@@ -86,7 +86,7 @@ func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, erro
 func (s *Service) alive(session Session) bool {
 	now := s.now()
 	idleFrom := session.LastUsed
-	if used := s.used.at(session.ID); used.After(idleFrom) {
+	if used := s.used.At(session.ID); used.After(idleFrom) {
 		idleFrom = used
 	}
 	return session.Revoked.IsZero() && session.Service == s.options.Service &&
@@ -101,7 +101,7 @@ func (s *Service) Sessions(ctx context.Context, uid string) ([]Session, error) {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	for i := range sessions {
-		if t := s.used.at(sessions[i].ID); t.After(sessions[i].LastUsed) {
+		if t := s.used.At(sessions[i].ID); t.After(sessions[i].LastUsed) {
 			sessions[i].LastUsed = t
 		}
 	}

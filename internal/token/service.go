@@ -15,6 +15,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 const (
@@ -76,7 +77,7 @@ type Service struct {
 	keys     *keyring
 	verified *otter.Cache[[32]byte, *verified]
 	sessions *otter.Cache[[32]byte, under[Session]]
-	used     *lastUse
+	used     *lastuse.Log
 }
 
 // under is a value that was read under a generation.
@@ -123,12 +124,12 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 		return nil, err
 	}
 	s.keys = keys
-	s.used = newLastUse(d.Store.TouchSessions, s.log)
+	s.used = lastuse.New(d.Store.TouchSessions, s.log)
 	return s, nil
 }
 
 // Close writes down the last uses that were not yet written.
-func (s *Service) Close() error { return s.used.close() }
+func (s *Service) Close() error { return s.used.Close() }
 
 // newID returns an unguessable public name for something that is made once.
 func (s *Service) newID() (string, error) {
