@@ -23,10 +23,9 @@ const (
 	opMkdir
 	opRename
 	opRemove
-	opSnap    // a flush began: what was written before it is covered
-	opFlush   // that flush ended
-	opRequest // the first byte of an answer, so a request came before it
-	opAck     // a 201 was sent for path
+	opSnap  // a flush began: what was written before it is covered
+	opFlush // that flush ended
+	opAck   // a 201 was sent for path
 )
 
 // An event is one effect on the tree below the data directory. Paths are
@@ -131,10 +130,6 @@ func (tr *tracer) start(thread, text string) {
 
 // answer sees bytes that go to a client.
 func (tr *tracer) answer(text string) {
-	if !strings.HasPrefix(text, "HTTP/1.1 ") {
-		return
-	}
-	tr.add(event{op: opRequest})
 	if !strings.HasPrefix(text, "HTTP/1.1 201") {
 		return
 	}
