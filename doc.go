@@ -12,12 +12,13 @@
 //	registry      <- oci access blob
 //	lastuse       <-
 //	account       <- access lastuse
-//	token         <- access lastuse
+//	token         <- access lastuse inbound
 //	gc            <- oci blob
 //	metadata      <- oci access registry account token gc
-//	distribution  <- oci access registry blob
+//	inbound       <- access
+//	distribution  <- oci access registry blob inbound
 //	client        <- oci access
-//	admin         <- oci access registry account token gc client
+//	admin         <- oci access registry account token gc client inbound
 //	config        <-
 //	server        <- *
 //
@@ -30,6 +31,6 @@
 //	github.com/go-jose/go-jose    : token
 //	golang.org/x/crypto           : account
 //	go.yaml.in/yaml               : access config
-//	net/http                      : distribution token admin client server
+//	net/http                      : inbound distribution token admin client server
 //	os                            : blob metadata client config server
 package sallyport

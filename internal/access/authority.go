@@ -20,6 +20,8 @@ type Authority struct {
 	Held Grants
 	// Token describes the presented token; the zero value is "no token".
 	Token TokenFacts
+	// Origin is where the request came from.
+	Origin Origin
 }
 
 // TokenFacts are the facts about an access token that checks depend on.

@@ -40,7 +40,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Format redacts under every verb: without it %d would print the fields.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
-// A Credential is a Password, an AccessKey, an IDToken or a RefreshToken.
+// A Credential is a Password, an AccessKey, an IDToken or a RefreshToken, and
+// knows where it was presented.
 type Credential interface{ credential() }
 
 type (
@@ -48,14 +49,24 @@ type (
 	Password struct {
 		Name   string
 		Secret Secret
+		From   Origin
 	}
 	// AccessKey is the long-lived secret of an account, in the form of KeySecret.
-	AccessKey struct{ Secret Secret }
+	AccessKey struct {
+		Secret Secret
+		From   Origin
+	}
 	// RefreshToken is an opaque identity token of docker login, in the form of
 	// RefreshSecret.
-	RefreshToken struct{ Secret Secret }
+	RefreshToken struct {
+		Secret Secret
+		From   Origin
+	}
 	// IDToken is a JWT from elsewhere.
-	IDToken struct{ Secret Secret }
+	IDToken struct {
+		Secret Secret
+		From   Origin
+	}
 )
 
 func (Password) credential()     {}

@@ -10,8 +10,8 @@ import (
 // right.
 type Action string
 
-// The actions. Admin concerns the registry, not a repository: accounts, keys,
-// policy, sweeps.
+// The actions on repositories, and Admin, which concerns the registry: accounts,
+// keys, policy, sweeps.
 const (
 	Pull   Action = "pull"
 	Push   Action = "push"

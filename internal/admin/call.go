@@ -36,20 +36,6 @@ type call struct {
 func (c *call) principal() access.Principal { return c.authority.Identity.Principal }
 func (c *call) requestID() string           { return c.w.Header().Get("X-Request-Id") }
 
-// bearerToken returns the token in the one Authorization header, or "" without
-// such a header (RFC 6750, 2.1). Errors: access.ErrInvalidToken.
-func bearerToken(h http.Header) (string, error) {
-	lines := h["Authorization"]
-	if len(lines) == 0 {
-		return "", nil
-	}
-	scheme, bearer, _ := strings.Cut(lines[0], " ")
-	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || bearer == "" || strings.ContainsAny(bearer, " ,\t") {
-		return "", access.ErrInvalidToken
-	}
-	return bearer, nil
-}
-
 // readQuery takes the parameters that the route knows, each once.
 func (c *call) readQuery(known string) error {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 )
 
 // who may use a route, beside holding a token for the API at all.
@@ -92,11 +94,16 @@ func (c *call) enterAgain() error {
 
 // authorize asks the gate about the request's bearer.
 func (c *call) authorize() (access.Authority, error) {
-	bearer, err := bearerToken(c.r.Header)
+	bearer, err := inbound.Bearer(c.r.Header)
+	if errors.Is(err, inbound.ErrNoBearer) {
+		err = access.ErrInvalidToken
+	}
 	if err != nil {
 		return access.Authority{}, err
 	}
-	return c.door.Gate.Authorize(c.r.Context(), bearer)
+	au, err := c.door.Gate.Authorize(c.r.Context(), bearer)
+	au.Origin = inbound.Origin(c.r, c.w.Header())
+	return au, err
 }
 
 // mayCall checks the authority for the route.

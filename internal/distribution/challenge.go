@@ -1,44 +1,12 @@
 package distribution
 
-import (
-	"errors"
-	"net/http"
-	"strings"
-
-	"github.com/sallyport/sallyport/internal/access"
-)
+import "strings"
 
 // The reasons of a challenge (RFC 6750, 3.1). A request without a token gets none.
 const (
 	insufficientScope = "insufficient_scope"
 	invalidToken      = "invalid_token"
 )
-
-// errNoBearer is a request with credentials of another scheme. It is not
-// treated as anonymous: whoever sends credentials wants them to count.
-var errNoBearer = errors.New("credentials are no bearer token")
-
-// bearer returns the token in the one Authorization header, or "" without such
-// a header (RFC 6750, 2.1; the other places of section 2 do not exist here).
-// Errors: errNoBearer, access.ErrInvalidToken.
-func bearer(h http.Header) (string, error) {
-	lines := h["Authorization"]
-	switch len(lines) {
-	case 0:
-		return "", nil
-	case 1:
-	default:
-		return "", access.ErrInvalidToken // which of them is it?
-	}
-	scheme, token, _ := strings.Cut(lines[0], " ")
-	switch {
-	case !strings.EqualFold(scheme, "Bearer"):
-		return "", errNoBearer
-	case token == "", strings.ContainsAny(token, " ,\t"):
-		return "", access.ErrInvalidToken
-	}
-	return token, nil
-}
 
 // challenge writes the one challenge of an answer (RFC 9110, 11.6.1):
 //

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/registry"
 )
 
@@ -81,12 +82,13 @@ func (b *body) Read(p []byte) (int, error) {
 // enter asks the gate whose request c is.
 func (c *call) enter() error {
 	var err error
-	if c.token, err = bearer(c.r.Header); err != nil {
+	if c.token, err = inbound.Bearer(c.r.Header); err != nil {
 		return err
 	}
 	if c.authority, err = c.door.gate.Authorize(c.r.Context(), c.token); err != nil {
 		return err
 	}
+	c.authority.Origin = inbound.Origin(c.r, c.w.Header())
 	c.guarded = registry.Guard(c.door.registry, c.authority)
 	if c.r.Body != nil && c.r.Body != http.NoBody {
 		c.body.ReadCloser = c.r.Body
@@ -110,6 +112,7 @@ func (c *call) view() (registry.Registry, error) {
 		return nil, err
 	}
 	now.Token.Expired = c.authority.Token.Expired
+	now.Origin = c.authority.Origin
 	c.authority, c.guarded = now, registry.Guard(c.door.registry, now)
 	c.body.read = false
 	return c.guarded, nil

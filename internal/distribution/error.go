@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
@@ -120,7 +121,7 @@ func (d *door) describe(c *call, err error, requestID string) problem {
 	switch {
 	case errors.Is(err, access.ErrInvalidToken):
 		return d.challenge(c, c.scope(), "the token is not valid", invalidToken)
-	case errors.Is(err, errNoBearer), code == oci.Unauthorized:
+	case errors.Is(err, inbound.ErrNoBearer), code == oci.Unauthorized:
 		return d.challenge(c, c.scope(), "authentication required", "")
 	case errors.Is(err, access.ErrBusy):
 		code, answer = oci.TooManyRequests, answers[oci.TooManyRequests]

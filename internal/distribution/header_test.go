@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/registry"
 )
 
@@ -27,17 +28,17 @@ func TestBearer(t *testing.T) {
 		{"T-33 no token", []string{"Bearer"}, "", access.ErrInvalidToken},
 		{"T-33 no token", []string{"Bearer "}, "", access.ErrInvalidToken},
 		{"T-33 two spaces", []string{"Bearer  x"}, "", access.ErrInvalidToken},
-		{"T-33 tab", []string{"Bearer\tx"}, "", errNoBearer},
+		{"T-33 tab", []string{"Bearer\tx"}, "", inbound.ErrNoBearer},
 		{"T-33 tab", []string{"Bearer x\ty"}, "", access.ErrInvalidToken},
-		{"T-33 empty", []string{""}, "", errNoBearer},
-		{"T-33 non-ASCII", []string{"B\u00e9arer x"}, "", errNoBearer},
+		{"T-33 empty", []string{""}, "", inbound.ErrNoBearer},
+		{"T-33 non-ASCII", []string{"B\u00e9arer x"}, "", inbound.ErrNoBearer},
 		{"T-31 two headers", []string{"Bearer x", "Bearer y"}, "", access.ErrInvalidToken},
-		{"T-31 two schemes", []string{"Basic x, Bearer y"}, "", errNoBearer},
+		{"T-31 two schemes", []string{"Basic x, Bearer y"}, "", inbound.ErrNoBearer},
 		{"T-31 two tokens", []string{"Bearer x, Bearer y"}, "", access.ErrInvalidToken},
 		{"T-31 two tokens", []string{"Bearer x,y"}, "", access.ErrInvalidToken},
-		{"Basic", []string{"Basic YWxpY2U6cHc="}, "", errNoBearer},
+		{"Basic", []string{"Basic YWxpY2U6cHc="}, "", inbound.ErrNoBearer},
 	} {
-		token, err := bearer(http.Header{"Authorization": c.lines})
+		token, err := inbound.Bearer(http.Header{"Authorization": c.lines})
 		if token != c.token || err != c.err {
 			t.Errorf("%s %q: got %q %v, want %q %v", c.name, c.lines, token, err, c.token, c.err)
 		}

@@ -15,10 +15,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
-const requestIDHeader = "X-Request-Id"
+const requestIDHeader = inbound.RequestIDHeader
 
 // Limits of what a request may put into a line of the log, in bytes.
 const (
@@ -77,13 +78,19 @@ func (f *front) mayComePlain(remote string) bool {
 	return err == nil && (peer.Addr().IsLoopback() || f.proxies.trust(peer.Addr().Unmap()))
 }
 
-// identify notes the client's address in r and returns the request's id. What a
-// trusted proxy says counts; the headers are removed either way.
+// identify notes the client's address and whether it spoke TLS in r, for
+// inbound.Origin, and returns the request's id. What a trusted proxy says counts;
+// the headers are removed either way.
 func (f *front) identify(r *http.Request) string {
 	id := ""
+	r.URL.Scheme = "" // an absolute-form target's own word does not count
+	if r.TLS != nil {
+		r.URL.Scheme = inbound.SchemeTLS
+	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && len(f.proxies) > 0 {
 		if address := peer.Addr().Unmap(); f.proxies.trust(address) {
 			id = r.Header.Get(requestIDHeader)
+			r.URL.Scheme = f.forwardedScheme(r)
 			if client := f.proxies.client(address, r.Header); client != address {
 				r.RemoteAddr = net.JoinHostPort(client.String(), "0")
 			}
@@ -99,6 +106,17 @@ func (f *front) identify(r *http.Request) string {
 		panic(fmt.Sprintf("server: no randomness: %v", err))
 	}
 	return hex.EncodeToString(random[:])
+}
+
+// forwardedScheme returns what the client spoke to a trusted proxy, by its word
+// or, where it says nothing, by the URL that clients use.
+func (f *front) forwardedScheme(r *http.Request) string {
+	said := r.Header.Values("X-Forwarded-Proto")
+	if len(said) == 0 && strings.HasPrefix(f.names.external, "https://") ||
+		len(said) == 1 && strings.EqualFold(said[0], inbound.SchemeTLS) {
+		return inbound.SchemeTLS
+	}
+	return ""
 }
 
 // isRequestID reports whether s can be taken over: 8 to 64 letters, digits,

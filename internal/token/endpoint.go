@@ -7,13 +7,14 @@ import (
 	"net/http"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 )
 
 // Endpoint serves GET and POST of the token URL. There is one way to a token,
 // for every grant: parse, authenticate, grant, issue, write.
 func (s *Service) Endpoint() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a, err := s.serve(r)
+		a, err := s.serve(r, inbound.Origin(r, w.Header()))
 		if err == nil {
 			var body []byte
 			if body, err = json.Marshal(a); err == nil {
@@ -30,11 +31,11 @@ func (s *Service) Endpoint() http.Handler {
 	})
 }
 
-func (s *Service) serve(r *http.Request) (answer, error) {
+func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return answer{}, &refusal{http.StatusMethodNotAllowed, invalidRequest, "use GET or POST"}
 	}
-	req, err := s.parse(r)
+	req, err := s.parse(r, from)
 	if err != nil {
 		return answer{}, err
 	}

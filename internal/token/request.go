@@ -4,12 +4,12 @@ import (
 	"encoding/base64"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 )
 
 // maxForm bounds the body of POST /token, in bytes.
@@ -19,13 +19,14 @@ const maxForm = 64 << 10
 type request struct {
 	credential access.Credential // nil: anonymous
 	scope      access.Scope
+	from       access.Origin
 	offline    bool   // an identity token is wanted too
 	client     string // who asks, for the list of sessions
 }
 
 // parse reads a token request: docker's token.md for GET, RFC 6749 §4.3.2 and
 // §6 with docker's oauth.md for POST. Errors: *refusal.
-func (s *Service) parse(r *http.Request) (request, error) {
+func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return request{}, refuse(invalidRequest, "the query is not well-formed")
@@ -49,10 +50,10 @@ func (s *Service) parse(r *http.Request) (request, error) {
 		return request{}, err
 	}
 	if r.Method == http.MethodPost {
-		req.credential, err = formCredential(r, fields)
+		req.credential, err = formCredential(r, fields, from)
 		req.offline = fields.Get("access_type") == "offline"
 	} else {
-		req.credential, err = basicCredential(r)
+		req.credential, err = basicCredential(r, from)
 		req.offline = fields.Get("offline_token") == "true"
 	}
 	if err != nil {
@@ -61,7 +62,8 @@ func (s *Service) parse(r *http.Request) (request, error) {
 	if req.scope, err = access.ParseScopes(fields["scope"]); err != nil {
 		return request{}, refuse(invalidRequest, "%s", err)
 	}
-	req.client = clientOf(r, fields.Get("client_id"))
+	req.from = from
+	req.client = clientOf(from, fields.Get("client_id"))
 	return req, nil
 }
 
@@ -101,7 +103,7 @@ func (s *Service) checkFields(fields url.Values) error {
 
 // basicCredential reads the Authorization header of a GET. Without one, and
 // with an empty name and an empty password, the request is anonymous.
-func basicCredential(r *http.Request) (access.Credential, error) {
+func basicCredential(r *http.Request, from access.Origin) (access.Credential, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
 		return nil, nil
@@ -118,11 +120,11 @@ func basicCredential(r *http.Request) (access.Credential, error) {
 	if name == "" && password == "" {
 		return nil, nil
 	}
-	return credentialOf(name, access.NewSecret(password)), nil
+	return credentialOf(name, access.NewSecret(password), from), nil
 }
 
 // formCredential reads the credential of a POST.
-func formCredential(r *http.Request, form url.Values) (access.Credential, error) {
+func formCredential(r *http.Request, form url.Values, from access.Origin) (access.Credential, error) {
 	if r.Header.Get("Authorization") != "" {
 		return nil, refuse(invalidRequest, "credentials come in the Authorization header or in the form, and a POST takes the form's")
 	}
@@ -136,13 +138,13 @@ func formCredential(r *http.Request, form url.Values) (access.Credential, error)
 		if !form.Has("password") {
 			return nil, refuse(invalidRequest, "the field password is missing")
 		}
-		return credentialOf(form.Get("username"), access.NewSecret(form.Get("password"))), nil
+		return credentialOf(form.Get("username"), access.NewSecret(form.Get("password")), from), nil
 	case grant == "refresh_token":
 		secret := access.NewSecret(form.Get("refresh_token"))
 		if secret.IsZero() {
 			return nil, refuse(invalidRequest, "the field refresh_token is missing")
 		}
-		c, ok := credentialOf("", secret).(access.RefreshToken)
+		c, ok := credentialOf("", secret, from).(access.RefreshToken)
 		if !ok {
 			return nil, refuse(invalidGrant, "the refresh_token is not an identity token of ours")
 		}
@@ -155,16 +157,16 @@ func formCredential(r *http.Request, form url.Values) (access.Credential, error)
 // credentialOf says what kind of credential a secret is, by its form alone: it
 // is never tried as anything else. Only a password goes with the name: clients
 // send many beside a token ("", "<token>", "oauth2accesstoken").
-func credentialOf(name string, secret access.Secret) access.Credential {
+func credentialOf(name string, secret access.Secret, from access.Origin) access.Credential {
 	switch s := secret.Reveal(); {
 	case access.RefreshSecret.Claims(s):
-		return access.RefreshToken{Secret: secret}
+		return access.RefreshToken{Secret: secret, From: from}
 	case access.KeySecret.Claims(s):
-		return access.AccessKey{Secret: secret}
+		return access.AccessKey{Secret: secret, From: from}
 	case looksLikeJWT(s):
-		return access.IDToken{Secret: secret}
+		return access.IDToken{Secret: secret, From: from}
 	}
-	return access.Password{Name: name, Secret: secret}
+	return access.Password{Name: name, Secret: secret, From: from}
 }
 
 // looksLikeJWT reports whether s has three parts and the first can be the
@@ -178,20 +180,14 @@ const maxClient = 80
 
 // clientOf describes who asks: client id, user agent and address, in printable
 // ASCII.
-func clientOf(r *http.Request, id string) string {
-	address, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		address = r.RemoteAddr
+func clientOf(from access.Origin, id string) string {
+	address := ""
+	if from.Address.IsValid() {
+		address = from.Address.String()
 	}
 	var out []string
-	for _, part := range []string{id, r.UserAgent(), address} {
-		part = strings.Map(func(c rune) rune {
-			if c < ' ' || c > '~' {
-				return -1
-			}
-			return c
-		}, part)
-		if part = strings.TrimSpace(part[:min(len(part), maxClient)]); part != "" {
+	for _, part := range []string{id, from.UserAgent, address} {
+		if part = inbound.Printable(part, maxClient); part != "" {
 			out = append(out, part)
 		}
 	}

@@ -1,0 +1,13 @@
+package access
+
+import "net/netip"
+
+// An Origin is where a request came from, as far as rights and the record care.
+// Doors read it from the request in one way (inbound.Origin). The zero value is
+// nowhere: a right that asks for a network is not given there.
+type Origin struct {
+	Address   netip.Addr // the client's, declared proxies looked through; unmapped
+	TLS       bool       // the client's own connection was encrypted, as far as is known
+	UserAgent string     // printable, cut; for the record alone
+	RequestID string     // for the record and for answers
+}
