@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -12,29 +14,52 @@ import (
 )
 
 func newPolicy() *cobra.Command {
-	return family("policy", "Show and change the policy: who may do what", newPolicyShow(), newPolicyApply())
+	return family("policy", "Show, check and change the policy: who may do what",
+		newPolicyShow(), newPolicyHistory(), newPolicyValidate(), newPolicyApply(), newPolicyRollback())
+}
+
+// policyHeader is the line that "policy show" puts before a document and "policy
+// apply" takes away again: it names the version that an edited copy is based on.
+var policyHeader = regexp.MustCompile(`^# sallyport policy version ([1-9][0-9]{0,17})\b[^\n]*\n`)
+
+// splitHeader returns the document without its header, and the version that the
+// header names, or 0.
+func splitHeader(document []byte) ([]byte, int64) {
+	found := policyHeader.FindSubmatch(document)
+	if found == nil {
+		return document, 0
+	}
+	version, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		return document, 0
+	}
+	return document[len(found[0]):], version
 }
 
 func newPolicyShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the policy as it is now",
-		Long:  "Print the policy as it is now, exactly as it was applied; its version goes to standard error.",
+		Long: `Print the policy as it is now, exactly as it was applied, after one comment line
+that names its version: "sallyport policy apply" takes that as what an edited copy
+is based on, and does not store it.`,
 		Example: `  sallyport policy show
-  sallyport policy show >policy.yaml`,
+  sallyport policy show >policy.yaml
+  sallyport policy show --version 3`,
 		Args: arguments(cobra.NoArgs),
 	}
+	version := cmd.Flags().Int64("version", 0, "print this version instead of the present one")
+	cmd.Flags().Lookup("version").DefValue = ""
 	f := addFormat(cmd)
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		p, err := c.Policy(cmd.Context())
+		p, err := policyOf(cmd, c, *version)
 		if err != nil {
 			return fmt.Errorf("show policy: %w", err)
 		}
 		if *f == jsonFormat {
 			return f.write(cmd, p, nil)
 		}
-		say(cmd, "policy version %d, applied %s by %s", p.Version, date(&p.Applied), client.Printable(p.Author))
-		document := p.Document
+		document := fmt.Sprintf("# sallyport policy version %d, applied %s by %s\n%s", p.Version, date(&p.Applied), client.Printable(p.Author), p.Document)
 		if file, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 			document = client.PrintableLines(document)
 		}
@@ -44,39 +69,32 @@ func newPolicyShow() *cobra.Command {
 	return cmd
 }
 
-func newPolicyApply() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "apply FILE",
-		Short: "Replace the policy by a document, whole or not at all",
-		Long: `Replace the policy by the document in FILE, or on standard input for "-". What is
-wrong with a document is listed by line and field, and the policy stays as it was.
-
-With --base it is replaced only if it is still of that version, which
-"sallyport policy show" tells: a change that somebody made since is not lost.`,
-		Example: `  sallyport policy apply policy.yaml
-  sallyport policy apply policy.yaml --base 3
-  sallyport policy apply - <policy.yaml`,
-		Args: arguments(cobra.ExactArgs(1)),
+// policyOf returns a version of the policy, or for 0 the present one.
+func policyOf(cmd *cobra.Command, c *client.Client, version int64) (client.Policy, error) {
+	if version == 0 {
+		return c.Policy(cmd.Context())
 	}
-	base := cmd.Flags().Int64("base", -1, "the version that the document is based on (default the present one)")
-	cmd.Flags().Lookup("base").DefValue = ""
-	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
-		document, err := readInput(cmd, args[0])
+	return c.PolicyVersion(cmd.Context(), version)
+}
+
+func newPolicyHistory() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "history",
+		Short:   "List the versions of the policy: who applied them, when and why",
+		Example: "  sallyport policy history",
+		Args:    arguments(cobra.NoArgs),
+	}
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		versions, err := c.PolicyHistory(cmd.Context())
 		if err != nil {
-			return err
+			return fmt.Errorf("list policy versions: %w", err)
 		}
-		if !cmd.Flags().Changed("base") {
-			now, err := c.Policy(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("apply policy: %w", err)
-			}
-			*base = now.Version
+		t := &table{head: []string{"VERSION", "APPLIED", "AUTHOR", "REASON"}}
+		for _, v := range versions {
+			t.add(strconv.FormatInt(v.Version, 10), date(&v.Applied), v.Author, v.Reason)
 		}
-		p, err := c.ApplyPolicy(cmd.Context(), document, *base)
-		if err != nil {
-			return fmt.Errorf("apply policy: %w", err)
-		}
-		return result(cmd, "applied policy version %d", p.Version)
+		return f.write(cmd, versions, t)
 	})
 	return cmd
 }

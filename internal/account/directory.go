@@ -52,6 +52,7 @@ type PolicyVersion struct {
 	Version  int64
 	Document string // YAML exactly as applied
 	Author   string // principal, "user:admin"
+	Reason   string // why, in the author's words, or ""
 	Applied  time.Time
 }
 
@@ -120,6 +121,11 @@ type Keys interface {
 type Policies interface {
 	// LatestPolicy errors: ErrUnknown when none was ever applied.
 	LatestPolicy(ctx context.Context) (PolicyVersion, error)
+	// PolicyByVersion errors: ErrUnknown.
+	PolicyByVersion(ctx context.Context, version int64) (PolicyVersion, error)
+	// ListPolicies returns versions below before, newest first and at most limit,
+	// without their documents.
+	ListPolicies(ctx context.Context, before int64, limit int) ([]PolicyVersion, error)
 	// SavePolicy stores v as version base+1. Errors: ErrConflict unless base is
 	// the latest version (0 when there is none).
 	SavePolicy(ctx context.Context, v PolicyVersion, base int64) (PolicyVersion, error)

@@ -81,25 +81,57 @@ func (s *Service) ShowPolicy(ctx context.Context) (PolicyVersion, error) {
 	return v, nil
 }
 
-// ApplyPolicy replaces version base of the policy by document, whole or not at
-// all. It refuses a document that would take the admin right from its author.
-// Errors: *Invalid, naming line and field; ErrConflict when base is not the
+// PolicyVersion returns one version of the policy. Errors: ErrUnknown.
+func (s *Service) PolicyVersion(ctx context.Context, version int64) (PolicyVersion, error) {
+	v, err := s.dir.PolicyByVersion(ctx, version)
+	if err != nil {
+		return PolicyVersion{}, fmt.Errorf("read policy: %w", err)
+	}
+	return v, nil
+}
+
+// PolicyHistory returns the versions below before, newest first and at most
+// limit, without their documents.
+func (s *Service) PolicyHistory(ctx context.Context, before int64, limit int) ([]PolicyVersion, error) {
+	list, err := s.dir.ListPolicies(ctx, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list policy versions: %w", err)
+	}
+	return list, nil
+}
+
+// maxReason bounds why a policy was changed, in bytes.
+const maxReason = 500
+
+// A PolicyChange replaces version Base of the policy by Document.
+type PolicyChange struct {
+	Document string
+	Base     int64
+	Reason   string // at most 500 bytes of printable text, on one line; may be ""
+}
+
+// ApplyPolicy makes the change, whole or not at all. It refuses a document that
+// would take the admin right from its author.
+// Errors: *Invalid, naming line and field; ErrConflict when the base is not the
 // latest version.
-func (s *Service) ApplyPolicy(ctx context.Context, document string, base int64, author access.Principal) (PolicyVersion, error) {
-	policy, err := access.ParsePolicy([]byte(document))
+func (s *Service) ApplyPolicy(ctx context.Context, c PolicyChange, author access.Principal) (PolicyVersion, error) {
+	if len(c.Reason) > maxReason || !printable(c.Reason) {
+		return PolicyVersion{}, invalid("the reason must be one line of printable text, at most %d bytes", maxReason)
+	}
+	policy, err := access.ParsePolicy([]byte(c.Document))
 	if err != nil {
 		return PolicyVersion{}, invalidBecause(err)
 	}
 	if !policy.AllowsAdmin(author) {
 		return PolicyVersion{}, invalid("this policy would take the admin right from %s, who applies it, and nobody could undo that; keep a rule that gives admin to %s or to one of its groups", author, author)
 	}
-	return s.savePolicy(ctx, document, base, author.String())
+	return s.savePolicy(ctx, c, author.String())
 }
 
-func (s *Service) savePolicy(ctx context.Context, document string, base int64, author string) (PolicyVersion, error) {
+func (s *Service) savePolicy(ctx context.Context, c PolicyChange, author string) (PolicyVersion, error) {
 	v, err := s.dir.SavePolicy(ctx, PolicyVersion{
-		Document: document, Author: author, Applied: s.now().UTC().Truncate(time.Second),
-	}, base)
+		Document: c.Document, Author: author, Reason: c.Reason, Applied: s.now().UTC().Truncate(time.Second),
+	}, c.Base)
 	if err != nil {
 		return PolicyVersion{}, fmt.Errorf("save policy: %w", err)
 	}
@@ -148,7 +180,7 @@ func (s *Service) Bootstrap(ctx context.Context, password access.Secret) (create
 	if err := s.dir.AddMember(ctx, firstGroup, a.UID); err != nil {
 		return false, fmt.Errorf("add %s to %s: %w", admin, firstGroup, err)
 	}
-	switch _, err := s.savePolicy(ctx, firstPolicy, 0, admin.String()); {
+	switch _, err := s.savePolicy(ctx, PolicyChange{Document: firstPolicy, Reason: "the first policy"}, admin.String()); {
 	case errors.Is(err, ErrConflict):
 		return false, nil
 	case err != nil:

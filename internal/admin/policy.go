@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,9 +23,59 @@ func (c *call) showPolicy() error {
 // policy answers with a version; its number is the entity tag.
 func (c *call) policy(v account.PolicyVersion) error {
 	c.w.Header().Set("ETag", strconv.Quote(strconv.FormatInt(v.Version, 10)))
-	return c.json(http.StatusOK, client.Policy{
-		Version: v.Version, Author: v.Author, Applied: v.Applied.UTC(), Document: v.Document,
-	})
+	return c.json(http.StatusOK, client.Policy{PolicyVersion: policyVersion(v), Document: v.Document})
+}
+
+func policyVersion(v account.PolicyVersion) client.PolicyVersion {
+	return client.PolicyVersion{Version: v.Version, Author: v.Author, Reason: v.Reason, Applied: v.Applied.UTC()}
+}
+
+func (c *call) showPolicyVersion() error {
+	version, err := parseVersion(c.r.PathValue("version"))
+	if err != nil {
+		return err
+	}
+	v, err := c.door.Accounts.PolicyVersion(c.r.Context(), version)
+	if err != nil {
+		return err
+	}
+	return c.policy(v)
+}
+
+// listPolicyVersions lists newest first; after is the oldest one seen.
+func (c *call) listPolicyVersions() error {
+	n, after, err := c.page()
+	if err != nil {
+		return err
+	}
+	before := int64(math.MaxInt64)
+	if after != "" {
+		if before, err = parseVersion(after); err != nil {
+			return badRequest("query parameter after: want a version")
+		}
+	}
+	// One more than asked for tells whether there are more.
+	versions, err := c.door.Accounts.PolicyHistory(c.r.Context(), before, n+1)
+	if err != nil {
+		return err
+	}
+	page := client.Page[client.PolicyVersion]{Items: []client.PolicyVersion{}}
+	for _, v := range versions[:min(n, len(versions))] {
+		page.Items = append(page.Items, policyVersion(v))
+	}
+	if len(versions) > n {
+		page.Next = strconv.FormatInt(versions[n-1].Version, 10)
+	}
+	return c.json(http.StatusOK, page)
+}
+
+// parseVersion reads the number of a version, written the one way.
+func parseVersion(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || strconv.FormatInt(n, 10) != text {
+		return 0, badRequest("want the version of a policy, a number from 1")
+	}
+	return n, nil
 }
 
 // applyPolicy replaces the version that If-Match names (RFC 9110, 13.1.1).
@@ -41,7 +92,9 @@ func (c *call) applyPolicy() error {
 	if _, err := access.ParsePolicy(document); err != nil {
 		return err
 	}
-	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), string(document), base, c.principal())
+	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), account.PolicyChange{
+		Document: string(document), Base: base, Reason: c.query.Get("reason"),
+	}, c.principal())
 	if err != nil {
 		return err
 	}

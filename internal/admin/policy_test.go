@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +54,41 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("applied %+v", got)
 		}
 		f.refused(b, 412, apply(policy, `"2"`))
+	})
+}
+
+func TestPolicyVersions(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		apply := func(base, reason string) req {
+			return req{method: "PUT", path: "/policy?reason=" + url.QueryEscape(reason), body: policy + "# " + base + "\n", contentType: "application/yaml", ifMatch: base}
+		}
+		for _, reason := range []string{strings.Repeat("x", 501), "two\nlines", "\x1b[31m"} {
+			f.refused(b, 400, apply(`"2"`, reason))
+		}
+		if got := read[client.Policy](f, b, 200, apply(`"2"`, "OPS-1 ü")); got.Reason != "OPS-1 ü" || got.Version != 3 {
+			t.Errorf("applied %+v", got)
+		}
+		list := func(query string) client.Page[client.PolicyVersion] {
+			return read[client.Page[client.PolicyVersion]](f, b, 200, req{method: "GET", path: "/policy/versions" + query})
+		}
+		all := list("")
+		if len(all.Items) != 3 || all.Items[0].Reason != "OPS-1 ü" || all.Items[0].Author != "user:admin" || all.Next != "" {
+			t.Errorf("versions %+v", all)
+		}
+		first := list("?n=2")
+		rest := list("?n=2&after=" + first.Next)
+		if len(first.Items) != 2 || first.Next != "2" || len(rest.Items) != 1 || rest.Items[0].Version != 1 || rest.Next != "" {
+			t.Errorf("pages %+v, %+v", first, rest)
+		}
+		for _, after := range []string{"0", "-1", "02", "x"} {
+			f.refused(b, 400, req{method: "GET", path: "/policy/versions?after=" + after})
+		}
+		if got := read[client.Policy](f, b, 200, req{method: "GET", path: "/policy/versions/2"}); got.Document != policy {
+			t.Errorf("version 2 is %+v", got)
+		}
+		f.refused(b, 404, req{method: "GET", path: "/policy/versions/4"})
+		f.refused(b, 400, req{method: "GET", path: "/policy/versions/02"})
 	})
 }
 

@@ -64,7 +64,9 @@ var routes = []route{
 	{"DELETE", "/sessions/{id}", anyCredential, "", (*call).revokeSession},
 
 	{"GET", "/policy", administrator, "", (*call).showPolicy},
-	{"PUT", "/policy", administrator, "", (*call).applyPolicy},
+	{"PUT", "/policy", administrator, "reason", (*call).applyPolicy},
+	{"GET", "/policy/versions", administrator, "n after", (*call).listPolicyVersions},
+	{"GET", "/policy/versions/{version}", administrator, "", (*call).showPolicyVersion},
 
 	{"GET", "/gc", administrator, "", (*call).sweepStatus},
 	{"POST", "/gc", administrator, "", (*call).sweep},

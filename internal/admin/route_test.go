@@ -43,6 +43,8 @@ var samples = map[string]struct {
 	"DELETE /sessions/{id}":                   {req{path: "/sessions/abc"}, 404, 404},
 	"GET /policy":                             {req{path: "/policy"}, 200, 403},
 	"PUT /policy":                             {req{path: "/policy", body: policy, contentType: "application/yaml", ifMatch: `"1"`}, 412, 403},
+	"GET /policy/versions":                    {req{path: "/policy/versions"}, 200, 403},
+	"GET /policy/versions/{version}":          {req{path: "/policy/versions/1"}, 200, 403},
 	"GET /gc":                                 {req{path: "/gc"}, 200, 403},
 	"POST /gc":                                {req{path: "/gc", body: `{"dryRun":true}`}, 200, 403},
 }

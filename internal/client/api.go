@@ -114,11 +114,21 @@ func (c *Client) Policy(ctx context.Context) (Policy, error) {
 	return get[Policy](ctx, c, "policy")
 }
 
-// ApplyPolicy replaces version base of the policy.
-func (c *Client) ApplyPolicy(ctx context.Context, document []byte, base int64) (Policy, error) {
+// PolicyVersion returns one version of the policy.
+func (c *Client) PolicyVersion(ctx context.Context, version int64) (Policy, error) {
+	return get[Policy](ctx, c, "policy", "versions", strconv.FormatInt(version, 10))
+}
+
+// PolicyHistory returns every version of the policy, newest first.
+func (c *Client) PolicyHistory(ctx context.Context) ([]PolicyVersion, error) {
+	return list[PolicyVersion](ctx, c, "", "policy", "versions")
+}
+
+// ApplyPolicy replaces version base of the policy for the reason given.
+func (c *Client) ApplyPolicy(ctx context.Context, document []byte, base int64, reason string) (Policy, error) {
 	var out Policy
 	err := c.do(ctx, ask{
-		method: http.MethodPut, path: []string{"policy"}, body: document,
+		method: http.MethodPut, path: []string{"policy"}, query: url.Values{"reason": {reason}}, body: document,
 		header: http.Header{
 			"Content-Type": {"application/yaml"},
 			"If-Match":     {strconv.Quote(strconv.FormatInt(base, 10))},

@@ -125,12 +125,18 @@ type Session struct {
 	LastUsed *time.Time `json:"lastUsed,omitempty"`
 }
 
-// A Policy is one version of the policy document.
+// A PolicyVersion says who applied a version of the policy, when and why.
+type PolicyVersion struct {
+	Version int64     `json:"version"`
+	Author  string    `json:"author"`
+	Reason  string    `json:"reason"`
+	Applied time.Time `json:"applied"`
+}
+
+// A Policy is one version of the policy with its document.
 type Policy struct {
-	Version  int64     `json:"version"`
-	Author   string    `json:"author"`
-	Applied  time.Time `json:"applied"`
-	Document string    `json:"document"`
+	PolicyVersion
+	Document string `json:"document"`
 }
 
 // A SweepRequest is the body of POST /gc.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -280,7 +281,7 @@ func TestPolicies(t *testing.T) {
 		ctx, d := t.Context(), db.Directory()
 		_, err := d.LatestPolicy(ctx)
 		want(t, err, account.ErrUnknown)
-		v := account.PolicyVersion{Document: "rules: []\n# ü\n", Author: "user:admin", Applied: created}
+		v := account.PolicyVersion{Document: "rules: []\n# ü\n", Author: "user:admin", Reason: "why", Applied: created}
 		_, err = d.SavePolicy(ctx, v, 1)
 		want(t, err, account.ErrConflict)
 		for base := range int64(3) {
@@ -296,6 +297,22 @@ func TestPolicies(t *testing.T) {
 		got, err := d.LatestPolicy(ctx)
 		if must(t, err); got != v {
 			t.Errorf("latest %+v", got)
+		}
+		v.Version = 2
+		got, err = d.PolicyByVersion(ctx, 2)
+		if must(t, err); got != v {
+			t.Errorf("version 2 is %+v", got)
+		}
+		_, err = d.PolicyByVersion(ctx, 4)
+		want(t, err, account.ErrUnknown)
+		v.Document = ""
+		list, err := d.ListPolicies(ctx, 3, 1)
+		if must(t, err); len(list) != 1 || list[0] != v {
+			t.Errorf("before 3: %+v", list)
+		}
+		list, err = d.ListPolicies(ctx, math.MaxInt64, 9)
+		if must(t, err); len(list) != 3 || list[0].Version != 3 || list[2].Version != 1 {
+			t.Errorf("all: %+v", list)
 		}
 	})
 }

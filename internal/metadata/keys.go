@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -115,37 +114,4 @@ func (db *DB) touchUsed(ctx context.Context, query string, used map[string]time.
 		}
 		return nil
 	})
-}
-
-// LatestPolicy implements account.Policies.
-func (d directory) LatestPolicy(ctx context.Context) (account.PolicyVersion, error) {
-	var v account.PolicyVersion
-	var applied int64
-	err := d.db.reads.row(d.db.engine.detach(ctx), `SELECT version, document, author, applied FROM policy ORDER BY version DESC LIMIT 1`, nil,
-		&v.Version, &v.Document, &v.Author, &applied)
-	v.Applied = timeOf(applied)
-	return v, wrap(known(err), "read the policy")
-}
-
-// SavePolicy implements account.Policies. On PostgreSQL writers wait for each
-// other at the generation, so that only one finds base to be the latest.
-func (d directory) SavePolicy(ctx context.Context, v account.PolicyVersion, base int64) (account.PolicyVersion, error) {
-	v.Version = base + 1
-	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		var latest int64
-		err := t.row(ctx, `SELECT version FROM policy ORDER BY version DESC LIMIT 1`, nil, &latest)
-		if err != nil && !errors.Is(err, errNone) {
-			return err
-		}
-		if latest != base {
-			return account.ErrConflict
-		}
-		_, err = t.exec(ctx, `INSERT INTO policy (version, document, author, applied) VALUES ($1, $2, $3, $4)`,
-			args{v.Version, v.Document, v.Author, micros(v.Applied)})
-		return err
-	})
-	if err != nil {
-		return account.PolicyVersion{}, wrap(err, "save policy version %d", v.Version)
-	}
-	return v, nil
 }

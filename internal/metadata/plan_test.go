@@ -116,6 +116,10 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, err)
 	_, err = d.LatestPolicy(ctx)
 	must(t, err)
+	_, err = d.PolicyByVersion(ctx, 1)
+	must(t, err)
+	_, err = d.ListPolicies(ctx, 2, 1)
+	must(t, err)
 	_, err = s.AddFirstSigningKey(ctx, token.SigningKey{ID: "k", PKCS8: []byte{1}})
 	must(t, err)
 }

@@ -1,0 +1,2 @@
+-- +goose Up
+ALTER TABLE policy ADD COLUMN reason text COLLATE "C" NOT NULL DEFAULT '';
