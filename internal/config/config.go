@@ -18,7 +18,8 @@ import (
 //	max    greatest duration
 //	unset  what an empty value stands for
 //
-// A Config is a value: copy it freely, but do not change its slices.
+// A slice of structs is a list of sections. A Config is a value: copy it freely,
+// but do not change its slices.
 type Config struct {
 	Data              string         `yaml:"data" doc:"Directory for blobs, the SQLite database and the local CA. Created with mode 0700."`
 	Listen            string         `yaml:"listen" doc:"Address and port of the registry. localhost means 127.0.0.1 and [::1]. Anything but loopback needs external_url."`
@@ -47,6 +48,17 @@ type TLS struct {
 	Certificate string `yaml:"certificate" unset:"one signed by the local CA in DATA/tls" doc:"PEM file with the certificate and its intermediates. Reloaded when it changes."`
 	Key         string `yaml:"key" unset:"as certificate" doc:"PEM file with the private key, mode 0600. Reloaded when it changes."`
 	HTTP2       bool   `yaml:"http2" doc:"Offer HTTP/2. It about doubles the CPU of blob downloads."`
+
+	ClientAuthorities []ClientAuthority `yaml:"client_authorities" unset:"none" doc:"Authorities whose client certificates prove who comes. See docs/mtls.md."`
+}
+
+// A ClientAuthority is a certificate authority whose client certificates prove
+// external principals of the issuer "x509:NAME".
+type ClientAuthority struct {
+	Name     string `yaml:"name" doc:"Name of the authority: policies say x509:NAME. Lower-case letters, digits and hyphens."`
+	CA       string `yaml:"ca" doc:"PEM file with the authority's certificates, and its intermediate ones. Reloaded when it changes."`
+	CRL      string `yaml:"crl" unset:"nothing is revoked" doc:"File with the revocation lists, in PEM form or one in DER form, of all that ca signs with. Reloaded when it changes; a list past its end refuses all."`
+	Identity string `yaml:"identity" enum:"spiffe,dns,email,cn" doc:"Which name in the certificate is the principal's: its one SPIFFE URI, DNS name or e-mail address, or the common name."`
 }
 
 // Health is the listener of /healthz and /readyz.

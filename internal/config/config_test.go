@@ -93,6 +93,16 @@ func TestMistakes(t *testing.T) {
 		"the other half":         {"tls: {key: a}\n", "tls.certificate: is missing", "or neither"},
 		"idle above absolute":    {"tokens: {session_absolute: 24h}\n", "tokens.session_idle: is longer than tokens.session_absolute", "at most"},
 		"key life below 90 days": {"keys: {max_expiry: 24h}\n", "sallyport.yaml:1: keys.max_expiry: 24h is too short", "at least 2160h"},
+		"authorities no list":    {"tls: {client_authorities: {name: a}}\n", "sallyport.yaml:1: tls.client_authorities: is not a list of sections", "below a hyphen"},
+		"authority no section":   {"tls: {client_authorities: [a]}\n", "sallyport.yaml:1: tls.client_authorities[0]: is not a section", "below it"},
+		"authority key":          {"tls:\n  client_authorities:\n    - name: a\n      cs: b\n", "sallyport.yaml:4: tls.client_authorities[0].cs: is not a setting", "did you mean tls.client_authorities[0].ca?"},
+		"authority anchor":       {"tls: {client_authorities: [&a {name: a}]}\n", "uses a YAML anchor", "write the value out"},
+		"authority identity":     {"tls: {client_authorities: [{name: a, ca: b, identity: uri}]}\n", "sallyport.yaml:1: tls.client_authorities[0].identity: \"uri\" is not a value", "spiffe, dns, email, cn"},
+		"authority no identity":  {"tls:\n  client_authorities:\n    - {name: a, ca: b}\n", "sallyport.yaml:2: tls.client_authorities[0].identity: is missing", "spiffe"},
+		"authority no ca":        {"tls: {client_authorities: [{name: a, identity: dns}]}\n", "tls.client_authorities[0].ca: is missing", "PEM"},
+		"authority name":         {"tls: {client_authorities: [{name: A/b, ca: b, identity: dns}]}\n", "sallyport.yaml:1: tls.client_authorities[0].name: \"A/b\" is not a name", "hyphens"},
+		"authority twice":        {"tls: {client_authorities: [{name: a, ca: b, identity: dns}, {name: a, ca: c, identity: cn}]}\n", "tls.client_authorities[1].name: \"a\" comes twice", "of its own"},
+		"authorities in plain":   {"insecure_http: true\ntls: {client_authorities: [{name: a, ca: b, identity: dns}]}\n", "sallyport.yaml:1: insecure_http: contradicts", "remove"},
 		"service with quote":     {"service: 'a\"b'\n", "sallyport.yaml:1: service: holds a space, quote", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -309,6 +319,7 @@ func FuzzPrint(f *testing.F) {
 		f.Add(example)
 	}
 	f.Add("data: \"a: b # c\"\nservice: '!'\nexternal_url: https://[::1]:1\n")
+	f.Add("tls: {client_authorities: [{name: a, ca: b, identity: dns}, {name: c, ca: d, crl: e, identity: cn}]}\n")
 	f.Add("health: {listen: ''}\ngc: {interval: 0h}\ntokens: {lifetime: 301.5s}\n")
 	f.Add("data: \"\\u2028\\ufeff\\u0085é\"\n")
 	f.Add("data: \"~\"\nadmin_password_file: 'null'\ndatabase_file: \"0x1\"\n")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -153,6 +154,9 @@ func (d decoder) field(path string, n *yaml.Node, v reflect.Value, index int) er
 	if isSection(field.Type) {
 		return d.section(path+".", n, v.Field(index))
 	}
+	if isList(field.Type) {
+		return d.sections(path, n, v.Field(index))
+	}
 	s := setting{path: path, field: field, value: v.Field(index)}
 	if err := d.leaf(s, n); err != nil {
 		return d.at(n, err)
@@ -161,8 +165,8 @@ func (d decoder) field(path string, n *yaml.Node, v reflect.Value, index int) er
 }
 
 func (d decoder) leaf(s setting, n *yaml.Node) *Error {
-	if s.kind() == "list of networks" {
-		return d.networks(s, n)
+	if s.value.Kind() == reflect.Slice {
+		return d.list(s, n)
 	}
 	tag := "!!str"
 	if s.value.Kind() == reflect.Bool {
@@ -174,8 +178,30 @@ func (d decoder) leaf(s setting, n *yaml.Node) *Error {
 	return s.parse(n.Value)
 }
 
-func (d decoder) networks(s setting, n *yaml.Node) *Error {
-	if n.Kind != yaml.SequenceNode {
+// maxList bounds the items of a list.
+const maxList = 100
+
+// sections reads a list of sections; the third item's keys are LIST[2].KEY.
+func (d decoder) sections(path string, n *yaml.Node, v reflect.Value) error {
+	if n.Kind != yaml.SequenceNode || len(n.Content) > maxList {
+		return d.at(n, wrong(path, "write up to 100 items, each with keys and values below a hyphen", "is not a list of sections"))
+	}
+	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	for i, item := range n.Content {
+		if item.Kind == yaml.AliasNode || item.Anchor != "" {
+			return d.at(item, wrong(path, "write the value out", "uses a YAML anchor or alias"))
+		}
+		if err := d.section(fmt.Sprintf("%s[%d].", path, i), item, list.Index(i)); err != nil {
+			return err
+		}
+	}
+	v.Set(list)
+	return nil
+}
+
+// list reads a list of networks or texts.
+func (d decoder) list(s setting, n *yaml.Node) *Error {
+	if n.Kind != yaml.SequenceNode || len(n.Content) > maxList {
 		return wrong(s.path, s.example(), "has the wrong type")
 	}
 	texts := make([]string, 0, len(n.Content))
@@ -183,9 +209,16 @@ func (d decoder) networks(s setting, n *yaml.Node) *Error {
 		if item.Kind != yaml.ScalarNode || item.ShortTag() != "!!str" {
 			return wrong(s.path, s.example(), "holds something that is not text")
 		}
+		if item.Value != clean(item.Value) {
+			return wrong(s.path, s.example(), "holds something that is not printable ASCII")
+		}
 		texts = append(texts, item.Value)
 	}
-	return s.parsePrefixes(texts)
+	if _, networks := s.value.Interface().([]netip.Prefix); networks {
+		return s.parsePrefixes(texts)
+	}
+	s.value.Set(reflect.ValueOf(texts))
+	return nil
 }
 
 // fieldOf returns the index of the field with the given key, or -1.

@@ -57,6 +57,11 @@ func section(v, defaults reflect.Value) *yaml.Node {
 		switch {
 		case isSection(f.Type):
 			value = section(v.Field(i), defaults.Field(i))
+		case isList(f.Type):
+			value = &yaml.Node{Kind: yaml.SequenceNode}
+			for j := range v.Field(i).Len() {
+				value.Content = append(value.Content, section(v.Field(i).Index(j), reflect.Zero(f.Type.Elem())))
+			}
 		case f.Tag.Get("unset") != "" && v.Field(i).IsZero() && defaults.Field(i).IsZero():
 			continue
 		default:
@@ -74,14 +79,20 @@ func leaf(s setting) *yaml.Node {
 	case bool:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(v)}
 	case []netip.Prefix:
-		n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, text := range prefixTexts(v) {
-			n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text})
-		}
-		return n
+		return texts(prefixTexts(v))
+	case []string:
+		return texts(v)
 	default:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s.text()}
 	}
+}
+
+func texts(list []string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, text := range list {
+		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text})
+	}
+	return n
 }
 
 // Markdown returns the table of all settings for docs/configuration.md.
@@ -89,15 +100,26 @@ func Markdown() string {
 	var b strings.Builder
 	b.WriteString("| Key | Type | Default | Meaning |\n|---|---|---|---|\n")
 	c := Default()
-	for s := range settings(reflect.ValueOf(&c).Elem()) {
+	rows(&b, "", reflect.ValueOf(&c).Elem())
+	return b.String()
+}
+
+// rows writes the settings of v, and those of an item below each list.
+func rows(b *strings.Builder, prefix string, v reflect.Value) {
+	for s := range settings(v) {
+		s.path = prefix + s.path
 		kind := s.kind()
 		if kind == "duration" {
 			least, greatest := s.bounds()
 			kind += ", " + shortDuration(least) + " to " + shortDuration(greatest)
 		}
 		value := "`" + s.text() + "`"
-		if s.value.IsZero() && s.field.Tag.Get("unset") != "" {
-			value = s.field.Tag.Get("unset")
+		switch unset := s.field.Tag.Get("unset"); {
+		case !s.value.IsZero():
+		case unset != "":
+			value = unset
+		case prefix != "":
+			value = "required"
 		}
 		doc := s.field.Tag.Get("doc")
 		if unset := s.field.Tag.Get("unset"); unset != "" && !s.value.IsZero() {
@@ -107,7 +129,9 @@ func Markdown() string {
 			}
 			doc += " " + empty + ": " + unset + "."
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.path, kind, value, doc)
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", s.path, kind, value, doc)
+		if isList(s.field.Type) {
+			rows(b, s.path+"[].", reflect.New(s.field.Type.Elem()).Elem())
+		}
 	}
-	return b.String()
 }

@@ -45,11 +45,17 @@ func walk(prefix string, v reflect.Value, yield func(setting) bool) bool {
 
 // isSection reports whether t is a group of settings, not a setting.
 func isSection(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != reflect.TypeFor[DatabaseURL]()
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[DatabaseURL]() && t != reflect.TypeFor[netip.Prefix]()
 }
+
+// isList reports whether t is a list of sections.
+func isList(t reflect.Type) bool { return t.Kind() == reflect.Slice && isSection(t.Elem()) }
 
 // kind names the type of a setting as the documentation does.
 func (s setting) kind() string {
+	if isList(s.field.Type) {
+		return "list of sections"
+	}
 	switch s.value.Interface().(type) {
 	case bool:
 		return "true or false"
@@ -57,6 +63,8 @@ func (s setting) kind() string {
 		return "duration"
 	case []netip.Prefix:
 		return "list of networks"
+	case []string:
+		return "list of texts"
 	}
 	if enum := s.field.Tag.Get("enum"); enum != "" {
 		return strings.ReplaceAll(enum, ",", ", ")
@@ -73,6 +81,11 @@ func (s setting) example() string {
 		return `write a number with a unit, such as "300s", "15m" or "24h"`
 	case []netip.Prefix:
 		return `write a list of networks, such as ["10.0.0.0/8", "192.0.2.7/32"]`
+	case []string:
+		return `write a list of texts, such as ["a.example.com", "b.example.com"]`
+	}
+	if isList(s.field.Type) {
+		return "write a list in the file, each item with keys and values below a hyphen"
 	}
 	if enum := s.field.Tag.Get("enum"); enum != "" {
 		return "write one of " + s.kind()
@@ -87,6 +100,8 @@ func (s setting) text() string {
 		return shortDuration(v)
 	case []netip.Prefix:
 		return strings.Join(prefixTexts(v), ",")
+	case []string:
+		return strings.Join(v, ",")
 	default:
 		return fmt.Sprint(v)
 	}
@@ -99,6 +114,9 @@ func (s setting) parse(text string) *Error {
 			return wrong(s.path, "remove the control character", "holds a control character")
 		}
 	}
+	if isList(s.field.Type) {
+		return wrong(s.path, s.example(), "is a list of sections")
+	}
 	switch s.value.Interface().(type) {
 	case bool:
 		b, err := strconv.ParseBool(text)
@@ -110,6 +128,8 @@ func (s setting) parse(text string) *Error {
 		return s.parseDuration(text)
 	case []netip.Prefix:
 		return s.parsePrefixes(strings.Split(text, ","))
+	case []string:
+		s.value.Set(reflect.ValueOf(strings.Split(text, ",")))
 	case DatabaseURL:
 		d, err := NewDatabaseURL(text)
 		if err != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -33,10 +34,12 @@ func (c *Config) Set(path, text, origin string) error {
 // the configuration. Errors: *Error.
 func (c Config) Validate() error {
 	for _, check := range []func() *Error{
-		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkDatabase, c.checkLives, c.checkService,
+		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkClientAuthorities, c.checkDatabase, c.checkLives, c.checkService,
 	} {
 		if err := check(); err != nil {
-			err.Where = c.where[err.Key]
+			if err.Where == "" {
+				err.Where = c.where[err.Key]
+			}
 			return err
 		}
 	}
@@ -122,7 +125,7 @@ func (c Config) checkPlain() *Error {
 	if c.InsecureHTTP && !IsLoopback(c.Listen) && len(c.TrustedProxies) == 0 {
 		return wrong("insecure_http", "listen on localhost, or name the proxy that ends TLS in trusted_proxies", "is only for loopback or behind a declared proxy")
 	}
-	if c.InsecureHTTP && c.TLS != (TLS{}) {
+	if c.InsecureHTTP && !reflect.ValueOf(c.TLS).IsZero() {
 		return wrong("insecure_http", "remove insecure_http, or the settings under tls", "contradicts the settings under tls")
 	}
 	return nil
@@ -135,6 +138,32 @@ func (c Config) checkTLS() *Error {
 			key = "tls.certificate"
 		}
 		return wrong(key, "set tls.certificate and tls.key, or neither", "is missing")
+	}
+	return nil
+}
+
+func (c Config) checkClientAuthorities() *Error {
+	seen := map[string]bool{}
+	for i, a := range c.TLS.ClientAuthorities {
+		// Messages name the item's own key where it is set, else the list.
+		at := func(key, cure, problem string, args ...any) *Error {
+			e := wrong(fmt.Sprintf("tls.client_authorities[%d].%s", i, key), cure, problem, args...)
+			if e.Where = c.where[e.Key]; e.Where == "" {
+				e.Where = c.where["tls.client_authorities"]
+			}
+			return e
+		}
+		switch {
+		case !isHostName(a.Name) || strings.Contains(a.Name, "."):
+			return at("name", "write lower-case letters, digits and hyphens, such as build", "%.60q is not a name", a.Name)
+		case seen[a.Name]:
+			return at("name", "give each authority a name of its own", "%q comes twice", a.Name)
+		case a.CA == "":
+			return at("ca", "name the PEM file with the authority's certificates", "is missing")
+		case a.Identity == "":
+			return at("identity", "write one of spiffe, dns, email, cn", "is missing")
+		}
+		seen[a.Name] = true
 	}
 	return nil
 }
