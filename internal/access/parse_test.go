@@ -74,7 +74,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"list in a list", rule(`who: [["user:a"]]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: must be a text`}},
 		{"bare name", rule(`who: [alice]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "alice" names nobody: write user:NAME, robot:NAME, group:NAME or anyone`}},
 		{"unknown kind", rule(`who: ["team:a"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "team:a" names nobody`}},
-		{"S-11 star for a user", rule(`who: ["user:*"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: name "*": use 1 to 64 lower-case`}},
+		{"S-11 star for a user", rule(`who: ["user:*"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: name "*": use lower-case`}},
 		{"I-12 capital", rule(`who: ["user:Alice"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: name "Alice"`}},
 		{"anyone with a name", rule(`who: ["anyone:a"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "anyone:a" names nobody`}},
 		{"capital action", rule(`who: ["user:a"]; what: ["**"]; may: [Pull]`), []string{`line 5: rules[0].may[0]: "Pull" is no action: use pull, push, delete or admin`}},
@@ -129,7 +129,9 @@ func TestValidName(t *testing.T) {
 		{"usual", "alice", true},
 		{"one letter", "a", true},
 		{"all characters", "a0.b_c-d", true},
-		{"64 characters", strings.Repeat("a", 64), true},
+		{"in the tree", "team-a/ci", true},
+		{"deep", "a/b.c/d_e/f", true},
+		{"128 characters", strings.Repeat("a", 128), true},
 		{"I-12 capital", "Admin", false},
 		{"I-12 all capitals", "ADMIN", false},
 		{"I-12 Cyrillic", "аdmin", false},
@@ -139,11 +141,15 @@ func TestValidName(t *testing.T) {
 		{"I-03 full width", "ａlice", false},
 		{"I-15 colon", "a:b", false},
 		{"I-15 newline", "a\nb", false},
-		{"I-15 slash", "a/b", false},
+		{"I-15 slash first", "/b", false},
+		{"I-15 slash last", "a/", false},
+		{"I-15 two slashes", "a//b", false},
+		{"I-15 dots between slashes", "a/../b", false},
+		{"I-15 tilde", "a~b", false},
 		{"I-15 quote", `a"b`, false},
 		{"I-15 RTL mark", "a\u200fb", false},
 		{"I-15 300 characters", strings.Repeat("a", 300), false},
-		{"65 characters", strings.Repeat("a", 65), false},
+		{"129 characters", strings.Repeat("a", 129), false},
 		{"I-08 NUL", "a\x00", false},
 		{"S-11 star", "*", false},
 		{"S-11 variable", "${x}", false},
@@ -161,14 +167,14 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-var nameGrammar = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\z`)
+var nameGrammar = regexp.MustCompile(`\A[a-z0-9]([a-z0-9._-]*[a-z0-9])?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*\z`)
 
 func FuzzValidName(f *testing.F) {
-	for _, s := range []string{"alice", "a.b", "-a", strings.Repeat("a", 65), "A", ""} {
+	for _, s := range []string{"alice", "a.b", "team-a/ci", "a//b", "-a", strings.Repeat("a", 129), "A", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if err := access.ValidName(s); (err == nil) != nameGrammar.MatchString(s) {
+		if err := access.ValidName(s); (err == nil) != (len(s) <= access.MaxName && nameGrammar.MatchString(s)) {
 			t.Errorf("ValidName(%q) = %v", s, err)
 		}
 	})

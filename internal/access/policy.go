@@ -3,28 +3,40 @@ package access
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
 // MaxName is the longest name of an account or a group, in bytes.
-const MaxName = 64
+const MaxName = 128
 
-// ValidName returns nil if s may name an account or a group:
+// ValidName returns nil if s may name an account or a group. A name lies in the
+// tree of names as a repository does, so that a part of the tree can be managed
+// as a whole:
 //
-//	[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?
+//	name      = component *( "/" component )   ; at most MaxName bytes
+//	component = [a-z0-9]([a-z0-9._-]*[a-z0-9])?
 //
 // One spelling only: no capitals, no characters that look like others.
 func ValidName(s string) error {
+	ok := len(s) <= MaxName
+	for component := range strings.SplitSeq(s, "/") {
+		ok = ok && validComponent(component)
+	}
+	if !ok {
+		return fmt.Errorf("name %.80q: use lower-case letters, digits, '.', '_', '-', beginning and ending with a letter or digit, in parts joined by '/', 1 to %d characters in all", s, MaxName)
+	}
+	return nil
+}
+
+func validComponent(s string) bool {
 	alnum := func(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
-	ok := s != "" && len(s) <= MaxName && alnum(s[0]) && alnum(s[len(s)-1])
+	ok := s != "" && alnum(s[0]) && alnum(s[len(s)-1])
 	for i := 0; ok && i < len(s); i++ {
 		ok = alnum(s[i]) || s[i] == '.' || s[i] == '_' || s[i] == '-'
 	}
-	if !ok {
-		return fmt.Errorf("name %.80q: use 1 to %d lower-case letters, digits, '.', '_', '-', beginning and ending with a letter or digit", s, MaxName)
-	}
-	return nil
+	return ok
 }
 
 // A Policy is a set of rules that give: what no rule gives is not allowed, and

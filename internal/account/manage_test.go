@@ -18,7 +18,7 @@ func TestNamesOfAccountsAndGroups(t *testing.T) {
 		f.user("alice", "alice's password")
 		for _, tt := range []struct{ id, name string }{
 			{"I-12", "Admin"}, {"I-12", "аdmin"}, {"I-12", "admin\u200b"}, {"I-12", "admin "}, {"I-12", "ⓐdmin"},
-			{"I-15", "a:b"}, {"I-15", "a\nb"}, {"I-15", "a/b"}, {"I-15", `a"b`}, {"I-15", "a\u202eb"},
+			{"I-15", "a:b"}, {"I-15", "a\nb"}, {"I-15", "a/"}, {"I-15", `a"b`}, {"I-15", "a\u202eb"},
 			{"I-15", strings.Repeat("a", 300)}, {"S-11", "*"}, {"S-11", "a,b"}, {"S-11", "${x}"}, {"S-34", "group:admins"}, {"", ""},
 		} {
 			_, err := f.s.AddUser(f.ctx(), tt.name, access.NewSecret("some password"))

@@ -159,7 +159,7 @@ func TestAccounts(t *testing.T) {
 func TestAccountNames(t *testing.T) {
 	f := onSQLite(t)
 	b := f.as("admin")
-	for _, name := range []string{"Admin", "\u0430dmin", "admin\u200b", "admin ", "ADMIN", "a:b", "a\nb", "a/b", `a"b`, "\u202eadmin", strings.Repeat("a", 300), "", ".", "..", "-a"} {
+	for _, name := range []string{"Admin", "\u0430dmin", "admin\u200b", "admin ", "ADMIN", "a:b", "a\nb", "a/", "/b", "a//b", "a/../b", "a~b", `a"b`, "\u202eadmin", strings.Repeat("a", 300), "", ".", "..", "-a"} {
 		t.Run(fmt.Sprintf("I-12 I-15 %.20q", name), func(t *testing.T) {
 			text, err := json.Marshal(map[string]string{"name": name, "password": "long enough"})
 			f.ok(err)
