@@ -37,7 +37,7 @@ func (c *call) kind() access.Kind {
 }
 
 func (c *call) target() account.Name {
-	return account.Name{Kind: c.kind(), Name: c.r.PathValue("name")}
+	return account.Name{Kind: c.kind(), Name: c.name("name")}
 }
 
 func (c *call) listAccounts() error {
@@ -139,7 +139,7 @@ func (c *call) setPassword() error {
 		return err
 	}
 	var err error
-	switch name := c.r.PathValue("name"); {
+	switch name := c.name("name"); {
 	case own && in.Current.IsZero():
 		return badRequest("field \"current\" is missing: your own password changes only with the current one")
 	case own:
@@ -188,22 +188,22 @@ func (c *call) listGroups() error {
 }
 
 func (c *call) addMember() error {
-	member, err := parseName("member", c.r.PathValue("member"))
+	member, err := parseName("member", c.name("member"))
 	if err != nil {
 		return err
 	}
-	if err := c.door.Accounts.AddMember(c.r.Context(), c.r.PathValue("group"), member); err != nil {
+	if err := c.door.Accounts.AddMember(c.r.Context(), c.name("group"), member); err != nil {
 		return err
 	}
 	return c.done()
 }
 
 func (c *call) removeMember() error {
-	member, err := parseName("member", c.r.PathValue("member"))
+	member, err := parseName("member", c.name("member"))
 	if err != nil {
 		return err
 	}
-	group := c.r.PathValue("group")
+	group := c.name("group")
 	if member == c.own() {
 		without := c.principal()
 		without.Groups = slices.DeleteFunc(slices.Clone(without.Groups), func(g string) bool { return g == group })

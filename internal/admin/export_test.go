@@ -5,15 +5,17 @@ import "net/http"
 // A Route is a line of the API as tests see it.
 type Route struct {
 	Method, Pattern string
-	// Admin: for administrators alone. Narrowed: for narrowed credentials too.
-	Admin, Narrowed bool
+	ID, Summary     string
+	// Decided: it says who may. Admin: for administrators alone. Narrowed: for
+	// narrowed credentials too.
+	Decided, Admin, Narrowed bool
 }
 
 // Routes returns all of the API.
 func Routes() []Route {
 	var out []Route
 	for _, rt := range routes {
-		out = append(out, Route{rt.method, rt.pattern, rt.who == administrator, rt.who == anyCredential})
+		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.who.decided(), rt.who.own == nothing, rt.who.own == everything})
 	}
 	return out
 }

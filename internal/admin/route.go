@@ -3,74 +3,85 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/inbound"
 )
 
-// who may use a route, beside holding a token for the API at all.
-type who int
-
-const (
-	// administrator: the administrative right, by policy and credential.
-	administrator who = iota
-	// anyAccount: any account, for what is its own, with a credential that is not
-	// narrowed; the handler lets administrators do more.
-	anyAccount
-	// namedAccount: the account that the path names, as anyAccount, and
-	// administrators.
-	namedAccount
-	// anyCredential: narrowed credentials too, for what concerns themselves.
-	anyCredential
-)
-
-// A route is one line of the API. The pattern is below client.APIPath.
+// A route is one line of the API: what it does, who may, and what its
+// description in OpenAPI says. The table in routes.go tells how to add one.
 type route struct {
-	method, pattern string
+	method, pattern string // the pattern is below client.APIPath
+	id              string // the operation's name in OpenAPI, such as "listUsers"
+	summary         string // one line about it, without a full stop
 	who             who
 	query           string // names of the parameters, separated by a space
-	serve           func(*call) error
+	in              any    // zero value of the body's type, or a document; nil: no body
+	out             any    // zero value of the answer's type, or a document; nil: nothing
+	status          int    // of success; 0: 200, or 204 without an answer
+	// kind and object are of the event that the ledger records: what happened,
+	// such as "account.disabled", and to what, such as "{name}".
+	kind, object string
+	serve        func(*call) error
 }
+
+// A document is a body that is not JSON of ours: its media types.
+type document []string
+
+// who may use a route, beside holding a token for the API at all. The zero
+// value lets nobody in: every route must decide.
+type who struct {
+	own   own
+	right access.Action // the administrative right for what own does not cover
+	over  string        // how far right must reach: a path parameter, or one of these
+}
+
+// How far a right must reach.
+const (
+	registry = ""         // over the whole registry
+	anywhere = "anywhere" // over some part: the handler decides about what it finds
+)
+
+// own says what an account may do without an administrative right.
+type own int
+
+const (
+	// nothing: the route is for administrators.
+	nothing own = iota
+	// things: any account may use the route for what is its own, with a
+	// credential that is not narrowed; the handler decides about the rest.
+	things
+	// named: the account that the path names, as things.
+	named
+	// everything: narrowed credentials too, for what concerns themselves.
+	everything
+)
+
+// The administrative rights. Each is given over a part of the tree of names.
+const (
+	manageAccounts access.Action = "manage-accounts"
+	manageKeys     access.Action = "manage-keys"
+	managePolicy   access.Action = "manage-policy"
+	operate        access.Action = "operate"
+)
+
+// holders lets in who has right over what the path's parameter over names, over
+// the whole registry, or anywhere.
+func holders(right access.Action, over string) who { return who{right: right, over: over} }
+
+// owners lets in any account for what is its own. Right is for others' things.
+func owners(right access.Action) who { return who{own: things, right: right, over: anywhere} }
+
+// theNamed lets in the account that the path names, and who has right over it.
+func theNamed(right access.Action) who { return who{own: named, right: right, over: "name"} }
+
+// anyCredential lets in whoever is logged in.
+func anyCredential() who { return who{own: everything} }
+
+func (w who) decided() bool { return w.own == everything || w.right != "" }
 
 var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
-
-// routes is all of the API. The test of who may do what walks it.
-var routes = []route{
-	{"GET", "/whoami", anyCredential, "", (*call).whoami},
-
-	{"GET", "/users", administrator, "n after", (*call).listAccounts},
-	{"POST", "/users", administrator, "", (*call).addUser},
-	{"GET", "/users/{name}", administrator, "", (*call).getAccount},
-	{"PATCH", "/users/{name}", administrator, "", (*call).changeAccount},
-	{"DELETE", "/users/{name}", administrator, "", (*call).removeAccount},
-	{"PUT", "/users/{name}/password", namedAccount, "", (*call).setPassword},
-	{"POST", "/htpasswd", administrator, "", (*call).importHtpasswd},
-
-	{"GET", "/robots", administrator, "n after", (*call).listAccounts},
-	{"POST", "/robots", administrator, "", (*call).addRobot},
-	{"GET", "/robots/{name}", administrator, "", (*call).getAccount},
-	{"PATCH", "/robots/{name}", administrator, "", (*call).changeAccount},
-	{"DELETE", "/robots/{name}", administrator, "", (*call).removeAccount},
-
-	{"GET", "/groups", administrator, "n after", (*call).listGroups},
-	{"PUT", "/groups/{group}/members/{member}", administrator, "", (*call).addMember},
-	{"DELETE", "/groups/{group}/members/{member}", administrator, "", (*call).removeMember},
-
-	{"GET", "/keys", anyAccount, "owner n after", (*call).listKeys},
-	{"POST", "/keys", anyAccount, "", (*call).createKey},
-	{"DELETE", "/keys/{id}", anyAccount, "", (*call).revokeKey},
-
-	{"GET", "/sessions", anyAccount, "owner n after", (*call).listSessions},
-	{"DELETE", "/sessions/{id}", anyCredential, "", (*call).revokeSession},
-
-	{"GET", "/policy", administrator, "", (*call).showPolicy},
-	{"PUT", "/policy", administrator, "reason", (*call).applyPolicy},
-	{"GET", "/policy/versions", administrator, "n after", (*call).listPolicyVersions},
-	{"GET", "/policy/versions/{version}", administrator, "", (*call).showPolicyVersion},
-
-	{"GET", "/gc", administrator, "", (*call).sweepStatus},
-	{"POST", "/gc", administrator, "", (*call).sweep},
-}
 
 // enter finds out who asks and whether the route lets them in.
 func (c *call) enter() error {
@@ -113,15 +124,27 @@ func (c *call) mayCall() error {
 	if err := c.authority.CheckAPI(); err != nil {
 		return err
 	}
-	switch {
+	switch w := c.route.who; {
 	case c.principal().IsAnonymous():
 		return &access.InsufficientScope{} // no token of ours for anonymous holds the API
-	case c.route.who == administrator:
-		return c.authority.CheckAdmin()
-	case c.route.who != anyCredential && !c.authority.Identity.Narrowing.IsZero():
+	case w.own == everything:
+		return nil
+	case w.own != nothing && !c.authority.Identity.Narrowing.IsZero():
 		return errNarrowed
-	case c.route.who == namedAccount && c.target() != c.own():
-		return c.authority.CheckAdmin()
+	case w.own == things, w.own == named && c.target() == c.own():
+		return nil
+	case w.over == registry || w.over == anywhere:
+		return c.manage(w.right, "")
+	default:
+		return c.manage(w.right, c.name(w.over))
 	}
-	return nil
+}
+
+// manage asks for an administrative right over a name in the tree, or over the
+// whole registry for "".
+func (c *call) manage(access.Action, string) error { return c.authority.CheckAdmin() }
+
+// name returns a name that the path holds: its slashes are written "~" there.
+func (c *call) name(parameter string) string {
+	return strings.ReplaceAll(c.r.PathValue(parameter), "~", "/")
 }

@@ -183,6 +183,40 @@ func TestUnknownRoutes(t *testing.T) {
 	}
 }
 
+// TestTable: every route says who may, and what it is, under a name of its own.
+func TestTable(t *testing.T) {
+	ids := map[string]bool{}
+	for _, rt := range admin.Routes() {
+		if !rt.Decided {
+			t.Errorf("%s %s does not say who may use it", rt.Method, rt.Pattern)
+		}
+		if rt.ID == "" || rt.Summary == "" || strings.HasSuffix(rt.Summary, ".") || ids[rt.ID] {
+			t.Errorf("%s %s is called %q: %q", rt.Method, rt.Pattern, rt.ID, rt.Summary)
+		}
+		ids[rt.ID] = true
+	}
+}
+
+// TestNamesInPaths: a slash of a name is "~" in a path.
+func TestNamesInPaths(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		f.want(b, 201, req{method: "POST", path: "/robots", body: `{"name":"team-a/ci"}`})
+		if got := read[client.Account](f, b, 200, req{method: "GET", path: "/robots/team-a~ci"}); got.Name != "team-a/ci" {
+			t.Errorf("got %+v", got)
+		}
+		f.want(b, 204, req{method: "PUT", path: "/groups/team-a~dev/members/robot:team-a~ci"})
+		groups := read[client.Page[client.Group]](f, b, 200, req{method: "GET", path: "/groups"})
+		if !slices.ContainsFunc(groups.Items, func(g client.Group) bool {
+			return g.Name == "team-a/dev" && slices.Equal(g.Members, []string{"robot:team-a/ci"})
+		}) {
+			t.Errorf("groups are %+v", groups)
+		}
+		f.want(b, 204, req{method: "DELETE", path: "/groups/team-a~dev/members/robot:team-a~ci"})
+		f.want(b, 204, req{method: "DELETE", path: "/robots/team-a~ci"})
+	})
+}
+
 // TestNotCalled: a handler is not reached by who may not use it, so nothing
 // has changed after a walk through all routes without the right.
 func TestNotCalled(t *testing.T) {

@@ -121,7 +121,7 @@ func (c *Client) forget() {
 // An ask is one request to the admin API.
 type ask struct {
 	method string
-	path   []string // segments after APIPath; each is escaped
+	path   []string // segments after APIPath; each is escaped, a slash to "~"
 	query  url.Values
 	header http.Header
 	body   any // nil for none; []byte as it is, else JSON
@@ -161,7 +161,7 @@ func (c *Client) request(ctx context.Context, a ask) (*http.Request, error) {
 		if segment == "" || segment == "." || segment == ".." {
 			return nil, fmt.Errorf("%q is no name", segment)
 		}
-		target += "/" + url.PathEscape(segment)
+		target += "/" + url.PathEscape(strings.ReplaceAll(segment, "/", "~"))
 	}
 	if len(a.query) > 0 {
 		target += "?" + a.query.Encode()

@@ -270,7 +270,7 @@ func TestNames(t *testing.T) {
 			fmt.Fprint(w, `{"access_token":"t","expires_in":300}`)
 			return
 		}
-		if r.Method == "DELETE" && r.URL.EscapedPath() != "/api/v1/users/..%2Fgc%3Fx%0A" {
+		if r.Method == "DELETE" && r.URL.EscapedPath() != "/api/v1/users/..~gc%3Fx%0A" {
 			t.Errorf("asked for %q", r.URL.EscapedPath())
 		}
 		w.WriteHeader(204)
