@@ -8,8 +8,8 @@ import "context"
 type Changes interface {
 	// Generation returns a number that is another one after every such change
 	// made by any process on the same database. A change made by this process is seen at
-	// once, one made by another within half a second. An error means that it
-	// cannot be known, and the caller refuses the request. In steady state it
-	// costs no database query. Safe for concurrent use.
+	// once, one made by another within a second. An error means that it cannot
+	// be known, and the caller refuses the request. It costs no database query.
+	// Safe for concurrent use.
 	Generation(ctx context.Context) (int64, error)
 }

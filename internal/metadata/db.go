@@ -41,6 +41,9 @@ type engine interface {
 	write(ctx context.Context, soft durability, fn func(context.Context, *tx) error) error
 	// detach returns the context that statements of a read run under.
 	detach(ctx context.Context) context.Context
+	// announce lets other processes know, once t is committed, that it has
+	// moved the generation.
+	announce(ctx context.Context, t *tx) error
 	close() error
 }
 
@@ -96,7 +99,7 @@ func (db *DB) Ping(ctx context.Context) error {
 }
 
 // Queries returns how many statements were sent to the database so far, those
-// that begin and end transactions aside.
+// that begin and end transactions and those that watch for changes aside.
 func (db *DB) Queries() int64 { return db.queries.Load() }
 
 // Catalog returns what repositories hold.

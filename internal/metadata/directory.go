@@ -155,9 +155,17 @@ func (d directory) ListAccounts(ctx context.Context, kind access.Kind, after str
 	return list, wrap(err, "list accounts")
 }
 
-// SetDisabled implements account.Accounts.
+// endUploads forgets the open upload sessions of an account whose state changes. The
+// sweep frees their bytes.
+const endUploads = `DELETE FROM upload WHERE owner = $1 AND finished = 0 AND EXISTS (SELECT 1 FROM account WHERE uid = $1 AND disabled <> $2)`
+
+// SetDisabled implements account.Accounts. Enabling ends uploads too: one may
+// have begun elsewhere in the moment before the change was felt there.
 func (d directory) SetDisabled(ctx context.Context, uid string, disabled bool) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		if _, err := t.exec(ctx, endUploads, args{uid, disabled}); err != nil {
+			return err
+		}
 		return changed(t.exec(ctx, `UPDATE account SET disabled = $2 WHERE uid = $1`, args{uid, disabled}))
 	})
 	return wrap(err, "disable or enable account %s", uid)
@@ -187,14 +195,17 @@ func (d directory) Rehash(ctx context.Context, uid, from, to string) error {
 }
 
 // RemoveAccount implements account.Accounts. Keys, sessions and memberships go
-// by the schema.
+// by the schema; its open uploads end.
 func (d directory) RemoveAccount(ctx context.Context, uid string) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
 		var name string
 		if err := known(t.row(ctx, `DELETE FROM account WHERE uid = $1 RETURNING name`, args{uid}, &name)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO retired_name (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, args{name})
+		if _, err := t.exec(ctx, `INSERT INTO retired_name (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, args{name}); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `DELETE FROM upload WHERE owner = $1 AND finished = 0`, args{uid})
 		return err
 	})
 	return wrap(err, "remove account %s", uid)

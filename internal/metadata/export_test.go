@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -101,7 +102,14 @@ var (
 	PostgresConfig = postgresConfig
 )
 
-const GenerationAge = generationAge
+// Looked returns when the newest look for changes began.
+func (db *DB) Looked() time.Time { return *db.gen.looked.Load() }
+
+const (
+	PollEvery    = pollEvery
+	ChangesBound = changesBound
+	Patience     = patience
+)
 
 // MigrateWith applies our migrations and then more.
 func MigrateWith(ctx context.Context, url string, more map[string]string) error {

@@ -2,28 +2,42 @@ package metadata
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
+	"github.com/sallyport/sallyport/internal/oci"
 )
 
-// generationAge is how old the known generation may be before it is asked
-// again.
-const generationAge = 500 * time.Millisecond
+const (
+	// changesBound is how long ago the look may have begun that a generation
+	// given out was read by. It is what operators are promised.
+	changesBound = time.Second
+	// patience is how long a request waits for the next look when the last one
+	// is too old: a server that is restarted costs time before it costs errors.
+	patience = 5 * time.Second
+)
 
 // A generation is the number in the database as this process knows it.
 type generation struct {
 	value  atomic.Int64
-	asked  atomic.Pointer[time.Time] // when the value was last asked for; nil at first
-	pinned bool                      // nobody else writes the database
-	flight singleflight.Group
+	pinned bool // nobody else writes the database
+	// looked is when the newest look that succeeded began, in real time,
+	// whatever Options.Now says; nil before the first.
+	looked  atomic.Pointer[time.Time]
+	next    atomic.Pointer[chan struct{}] // closed by the next look
+	failure atomic.Pointer[error]         // why the last look failed, if it did
 }
 
 // pin reads the value once; from then on only publish moves it.
 func (g *generation) pin(ctx context.Context, t *tx) error {
 	g.pinned = true
-	return g.read(ctx, t)
+	var value int64
+	if err := t.row(ctx, `SELECT value FROM generation WHERE id = 1`, nil, &value); err != nil {
+		return err
+	}
+	g.publish(value)
+	return nil
 }
 
 // publish makes known what a transaction of this process has committed. It
@@ -38,48 +52,68 @@ func (g *generation) publish(value int64) {
 	}
 }
 
-func (g *generation) read(ctx context.Context, t *tx) error {
-	var value int64
-	before := g.value.Load()
-	if err := t.row(ctx, `SELECT value FROM generation WHERE id = 1`, nil, &value); err != nil {
+// look takes over what ask reads from the database. One look runs at a time.
+func (g *generation) look(ask func() (int64, error)) error {
+	begun, before := time.Now(), g.value.Load()
+	value, err := ask()
+	if err != nil {
+		g.failure.Store(&err)
 		return err
 	}
 	if value < before {
 		// The server was replaced by one that had not received everything. What
 		// was published meanwhile is newer than this answer.
 		g.value.CompareAndSwap(before, value)
-		return nil
+	} else {
+		g.publish(value)
 	}
-	g.publish(value)
+	g.looked.Store(&begun)
+	g.failure.Store(nil)
+	wait := make(chan struct{})
+	if old := g.next.Swap(&wait); old != nil {
+		close(*old)
+	}
 	return nil
 }
 
-// Generation implements access.Changes. A value older than half a second is
-// asked for again, once for all who want it.
+// current returns the value if it is young enough to decide by.
+func (g *generation) current() (int64, bool) {
+	// The value comes second: it is then at least as new as the time says.
+	at := g.looked.Load()
+	value := g.value.Load()
+	return value, g.pinned || at != nil && time.Since(*at) < changesBound
+}
+
+// Generation implements access.Changes. It asks nobody: on PostgreSQL a watch
+// keeps the value current. When that could not look for longer than a second
+// the caller waits for the next look, and after some more is refused.
 func (db *DB) Generation(ctx context.Context) (int64, error) {
 	g := &db.gen
-	if g.pinned {
-		return g.value.Load(), nil
+	if value, ok := g.current(); ok {
+		return value, nil
 	}
-	// Real time, whatever Options.Now says: it bounds the age of an answer.
-	if at := g.asked.Load(); at != nil && time.Since(*at) < generationAge {
-		return g.value.Load(), nil
-	}
-	answer := g.flight.DoChan("", func() (any, error) {
-		begun := time.Now()
-		// Those who wait must not lose it with the one who came first.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := g.read(ctx, db.reads); err != nil {
-			return nil, err
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		next := g.next.Load()
+		if value, ok := g.current(); ok {
+			return value, nil
 		}
-		g.asked.Store(&begun)
-		return nil, nil
-	})
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case r := <-answer:
-		return g.value.Load(), wrap(r.Err, "read generation")
+		select {
+		case <-*next:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-deadline.C:
+			return 0, g.unknown()
+		}
 	}
+}
+
+// unknown is the error when no look succeeds.
+func (g *generation) unknown() error {
+	err := oci.Errorf(oci.Unavailable, "the registry's database does not answer; try again")
+	if cause := g.failure.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", err, *cause)
+	}
+	return err
 }

@@ -26,10 +26,11 @@ const (
 	statementTimeout = 30 * time.Second
 )
 
-// postgres is a pool; the server does the rest.
+// postgres is a pool and a watch; the server does the rest.
 type postgres struct {
-	db   *DB
-	pool *sql.DB
+	db    *DB
+	pool  *sql.DB
+	watch *watch
 }
 
 // openPostgres makes db one on the server at url. Everything here is written
@@ -46,7 +47,11 @@ func openPostgres(ctx context.Context, db *DB, url string) error {
 	pool.SetMaxOpenConns(maxConnections)
 	pool.SetMaxIdleConns(maxConnections)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	db.engine = &postgres{db: db, pool: pool}
+	watch, err := startWatch(ctx, db, config)
+	if err != nil {
+		return errors.Join(err, pool.Close())
+	}
+	db.engine = &postgres{db: db, pool: pool, watch: watch}
 	db.reads = &tx{db: db, to: pool}
 	db.warnIfNotDurable(ctx)
 	return nil
@@ -97,7 +102,18 @@ func (db *DB) warnIfNotDurable(ctx context.Context) {
 }
 
 func (p *postgres) detach(ctx context.Context) context.Context { return ctx }
-func (p *postgres) close() error                               { return p.pool.Close() }
+
+// announce comes with the transaction: a change that is rolled back is never
+// announced, and one that is announced can be read.
+func (p *postgres) announce(ctx context.Context, t *tx) error {
+	_, err := t.exec(ctx, `SELECT pg_notify($1, '')`, args{channel})
+	return err
+}
+
+func (p *postgres) close() error {
+	p.watch.stop()
+	return p.pool.Close()
+}
 
 // write tries again when another transaction was in the way. A reference that
 // vanished counts: fn then finds out itself what is missing.

@@ -128,6 +128,9 @@ func makeFile(path string) error {
 // since each would need a goroutine to watch the context; reads are short.
 func (s *sqlite) detach(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
+// announce: nobody else has the database.
+func (s *sqlite) announce(context.Context, *tx) error { return nil }
+
 func (s *sqlite) close() error {
 	s.batchWriter.stop()
 	var err error

@@ -87,8 +87,11 @@ func (t *tx) touch(repo oci.RepoName) { t.touched = append(t.touched, repo) }
 // the time, or the next number if that is not later: so a change that was lost
 // in a failover and one made after it do not share one.
 func (t *tx) advance(ctx context.Context) error {
-	return t.row(ctx, `UPDATE generation SET value = CASE WHEN value < $1 THEN $1 ELSE value + 1 END WHERE id = 1 RETURNING value`,
-		args{t.db.now()}, &t.generation)
+	if err := t.row(ctx, `UPDATE generation SET value = CASE WHEN value < $1 THEN $1 ELSE value + 1 END WHERE id = 1 RETURNING value`,
+		args{t.db.now()}, &t.generation); err != nil {
+		return err
+	}
+	return t.db.engine.announce(ctx, t)
 }
 
 // storable reports whether both databases can hold every text in a: UTF-8

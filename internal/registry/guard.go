@@ -18,7 +18,7 @@ const maxHolders = 1000
 // work on views; a handler never holds the registry itself.
 //
 // Every check comes before any look-up, so that an answer to somebody without
-// the right says nothing about what exists. What can be part of a push is
+// the right says nothing about what exists; only their own upload is then ended. What can be part of a push is
 // checked so that the push outlives its token (access.Authority.CheckPush). An
 // upload session belongs to a's principal, whatever Upload.Owner says.
 //
@@ -36,6 +36,18 @@ func (g guard) push(ctx context.Context, a access.Action, repo oci.RepoName) err
 	return g.au.CheckPush(a, repo, func() (bool, error) {
 		return g.r.BeganPush(ctx, repo, g.token())
 	})
+}
+
+// pushTo checks a request to an upload session. A session dies with its owner's
+// right: one that is asked for in vain ends, so that a right given again does
+// not revive it. This too costs the same whether there is such a session or not.
+func (g guard) pushTo(ctx context.Context, repo oci.RepoName, u Upload) error {
+	err := g.push(ctx, access.Push, repo)
+	if _, lost := errors.AsType[*access.Denied](err); lost {
+		// A session that another request is writing stays until the next one.
+		_ = g.r.CancelUpload(context.WithoutCancel(ctx), repo, g.own(u))
+	}
+	return err
 }
 
 func (g guard) token() PushToken {
@@ -76,28 +88,28 @@ func (g guard) StartUpload(ctx context.Context, repo oci.RepoName, u Upload) (Up
 }
 
 func (g guard) UploadSize(ctx context.Context, repo oci.RepoName, u Upload) (int64, error) {
-	if err := g.push(ctx, access.Push, repo); err != nil {
+	if err := g.pushTo(ctx, repo, u); err != nil {
 		return 0, err
 	}
 	return g.r.UploadSize(ctx, repo, g.own(u))
 }
 
 func (g guard) AppendUpload(ctx context.Context, repo oci.RepoName, u Upload, c Chunk) (int64, error) {
-	if err := g.push(ctx, access.Push, repo); err != nil {
+	if err := g.pushTo(ctx, repo, u); err != nil {
 		return 0, err
 	}
 	return g.r.AppendUpload(ctx, repo, g.own(u), c)
 }
 
 func (g guard) FinishUpload(ctx context.Context, repo oci.RepoName, u Upload, want oci.Digest) (oci.Descriptor, error) {
-	if err := g.push(ctx, access.Push, repo); err != nil {
+	if err := g.pushTo(ctx, repo, u); err != nil {
 		return oci.Descriptor{}, err
 	}
 	return g.r.FinishUpload(ctx, repo, g.own(u), want)
 }
 
 func (g guard) CancelUpload(ctx context.Context, repo oci.RepoName, u Upload) error {
-	if err := g.push(ctx, access.Push, repo); err != nil {
+	if err := g.pushTo(ctx, repo, u); err != nil {
 		return err
 	}
 	return g.r.CancelUpload(ctx, repo, g.own(u))

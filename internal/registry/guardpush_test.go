@@ -219,6 +219,55 @@ func TestRightIsLostDuringPush(t *testing.T) {
 	}
 }
 
+// S-22, I-19: a right that is given again does not revive the sessions that its
+// loss has ended; those of others stay.
+func TestUploadDiesWithTheRight(t *testing.T) {
+	const shared oci.RepoName = "team-a/shared"
+	of := func(name, rules string) access.Authority {
+		return authority(t, name, rules, scope(shared, everything)...)
+	}
+	for what, call := range map[string]func(registry.Registry, registry.Upload) error{
+		"size": func(r registry.Registry, u registry.Upload) error {
+			_, err := r.UploadSize(t.Context(), shared, u)
+			return err
+		},
+		"append": func(r registry.Registry, u registry.Upload) error {
+			_, err := r.AppendUpload(t.Context(), shared, u, registry.Chunk{At: registry.AtEnd, Body: bytes.NewReader([]byte("x"))})
+			return err
+		},
+		"finish": func(r registry.Registry, u registry.Upload) error {
+			_, err := r.FinishUpload(t.Context(), shared, u, oci.FromBytes([]byte("x")))
+			return err
+		},
+		"cancel": func(r registry.Registry, u registry.Upload) error { return r.CancelUpload(t.Context(), shared, u) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHouse(t)
+			alice, bob := registry.Guard(h, of("alice", teams)), registry.Guard(h, of("bob", teams))
+			start := func(r registry.Registry) registry.Upload {
+				id, err := r.StartUpload(t.Context(), shared, registry.Upload{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return registry.Upload{ID: id}
+			}
+			hers, his := start(alice), start(bob)
+			lost := registry.Guard(h, of("alice", "[]"))
+			for _, u := range []registry.Upload{his, hers} {
+				if err := call(lost, u); refusal(err) != "denied" {
+					t.Fatalf("without the right: %v", err)
+				}
+			}
+			if _, err := alice.UploadSize(t.Context(), shared, hers); !errors.Is(err, oci.BlobUploadUnknown) {
+				t.Errorf("the right is given again, and so is the session: %v", err)
+			}
+			if _, err := bob.UploadSize(t.Context(), shared, his); err != nil {
+				t.Errorf("the session of another has ended: %v", err)
+			}
+		})
+	}
+}
+
 // S-01: who may pull alone pulls, and nothing else.
 func TestPullOnly(t *testing.T) {
 	h := newHouse(t)
