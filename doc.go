@@ -14,7 +14,8 @@
 //	account       <- access lastuse
 //	token         <- access lastuse inbound
 //	gc            <- oci blob
-//	metadata      <- oci access registry account token gc
+//	ledger        <- access
+//	metadata      <- oci access registry account token gc ledger
 //	inbound       <- access
 //	distribution  <- oci access registry blob inbound
 //	client        <- oci access
@@ -32,5 +33,5 @@
 //	golang.org/x/crypto           : account
 //	go.yaml.in/yaml               : access config
 //	net/http                      : inbound distribution token admin client server
-//	os                            : blob metadata client config server
+//	os                            : blob metadata client config server ledger
 package sallyport

@@ -197,7 +197,7 @@ func (w *batchWriter) commit(batch []*job) error {
 	}
 	done = true
 	for _, j := range good {
-		w.db.gen.publish(j.tx.generation)
+		w.db.settle(j.tx)
 	}
 	return nil
 }

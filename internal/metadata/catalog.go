@@ -47,7 +47,7 @@ func (t *tx) makeRepository(ctx context.Context, repo oci.RepoName) (int64, erro
 // it makes the sweep wait and then spare it, and one that is being deleted
 // violates the foreign key, whereupon the transaction runs again and sees.
 func (c catalog) SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Manifest, tags []oci.Tag) error {
-	err := c.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.makeRepository(ctx, repo)
 		if err != nil {

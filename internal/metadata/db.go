@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/registry"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -21,6 +22,9 @@ type Options struct {
 	// Grace is the sweep's grace period; zero is 24 hours. A lease younger than
 	// a quarter of it is not written again where the Catalog says so.
 	Grace time.Duration
+	// Recorded is told of the audit events that were committed, in their order
+	// within a transaction. It must not wait; nil ignores them.
+	Recorded func([]ledger.Sealed)
 }
 
 // A DB is an open metadata database. Safe for concurrent use.

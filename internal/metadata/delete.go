@@ -9,7 +9,7 @@ import (
 
 // DeleteTag implements registry.Deleter.
 func (c catalog) DeleteTag(ctx context.Context, repo oci.RepoName, tag oci.Tag) error {
-	err := c.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.repositoryID(ctx, repo)
 		if err != nil {
@@ -28,7 +28,7 @@ func (c catalog) DeleteTag(ctx context.Context, repo oci.RepoName, tag oci.Tag) 
 // lists is oci.Unsupported: an index is never left with a hole. Tags and
 // references go with the manifest, by the schema; its referrers stay.
 func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
-	err := c.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.repositoryID(ctx, repo)
 		if err != nil {
@@ -53,7 +53,7 @@ func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Di
 
 // DeleteBlob implements registry.Deleter.
 func (c catalog) DeleteBlob(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
-	err := c.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.repositoryID(ctx, repo)
 		if errors.Is(err, oci.NameUnknown) {

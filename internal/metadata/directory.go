@@ -22,9 +22,9 @@ const (
 	revokeSessions = `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0`
 )
 
-// decide runs fn as a transaction that moves the generation.
+// decide runs fn as a change that moves the generation.
 func (db *DB) decide(ctx context.Context, fn func(context.Context, *tx) error) error {
-	return db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	return db.change(ctx, func(ctx context.Context, t *tx) error {
 		if err := t.advance(ctx); err != nil {
 			return err
 		}

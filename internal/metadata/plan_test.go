@@ -120,6 +120,7 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, err)
 	_, err = d.ListPolicies(ctx, 2, 1)
 	must(t, err)
+	exerciseAudit(t, db)
 	_, err = s.AddFirstSigningKey(ctx, token.SigningKey{ID: "k", PKCS8: []byte{1}})
 	must(t, err)
 }
@@ -137,6 +138,7 @@ func TestPlans(t *testing.T) {
 		`^SELECT m.group_name, a.kind`:              "a listing of every group for the operator",
 		`ORDER BY (version|started) DESC LIMIT 1$`:  "one row, from the end",
 		`^DELETE FROM sweep`:                        "a hundred rows",
+		`FROM audit_link ORDER BY`:                  "two rows",
 	}
 	space := regexp.MustCompile(`\s+`)
 	checked := 0

@@ -149,6 +149,6 @@ func (p *postgres) once(ctx context.Context, level durability, fn func(context.C
 	if err := sqlTx.Commit(); err != nil {
 		return classify(err)
 	}
-	p.db.gen.publish(t.generation)
+	p.db.settle(t)
 	return nil
 }

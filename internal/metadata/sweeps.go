@@ -267,7 +267,7 @@ func (s sweeps) SaveSweep(ctx context.Context, r gc.Report) error {
 	if err != nil {
 		return wrap(err, "save sweep")
 	}
-	err = s.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err = s.db.change(ctx, func(ctx context.Context, t *tx) error {
 		if _, err := t.exec(ctx, `INSERT INTO sweep (started, report) VALUES ($1, $2)
 			ON CONFLICT (started) DO UPDATE SET report = excluded.report`, args{micros(r.Started), string(text)}); err != nil {
 			return err

@@ -25,7 +25,7 @@ func distinctKeys(m map[string]time.Time) []string { return slices.Sorted(maps.K
 
 // SaveSession implements token.Store.
 func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof) error {
-	err := s.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+	err := s.db.change(ctx, func(ctx context.Context, t *tx) error {
 		if err := t.stands(ctx, v.AccountID, proof); err != nil {
 			return err
 		}

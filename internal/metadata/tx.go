@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
@@ -28,6 +29,8 @@ type tx struct {
 	to         querier
 	touched    []oci.RepoName // repositories whose cached answers end
 	generation int64          // the value that this transaction has set, or 0
+	sealed     []ledger.Sealed
+	pending    *ledger.Event // the one of sealed that a caller waits to see recorded, or nil
 }
 
 // args makes the call sites short.

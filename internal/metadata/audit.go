@@ -1,0 +1,144 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/ledger"
+)
+
+// book implements ledger.Book.
+type book struct{ db *DB }
+
+// Ledger returns the record of what happened.
+func (db *DB) Ledger() ledger.Book { return book{db} }
+
+// change runs fn as a hard transaction that also writes the event that is
+// pending in ctx. It is for all that a person or program decides to change; if
+// the event cannot be written, the change is not made.
+func (db *DB) change(ctx context.Context, fn func(context.Context, *tx) error) error {
+	return db.write(ctx, hard, func(ctx context.Context, t *tx) error {
+		if err := fn(ctx, t); err != nil {
+			return err
+		}
+		e := ledger.Pending(ctx)
+		if e == nil || e.Recorded() {
+			return nil
+		}
+		t.pending = e
+		return t.record(ctx, *e)
+	})
+}
+
+// Append implements ledger.Store. Losing the last events in a crash of the
+// machine is what their callers accept.
+func (b book) Append(ctx context.Context, events []ledger.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	err := b.db.write(ctx, soft, func(ctx context.Context, t *tx) error { return t.record(ctx, events...) })
+	return wrap(err, "append to the audit record")
+}
+
+// record writes events at the end of the chain. On PostgreSQL the end is locked
+// until the transaction ends, so this is the last that a transaction does: who
+// has it waits for nobody.
+func (t *tx) record(ctx context.Context, events ...ledger.Event) error {
+	at, err := t.end(ctx, len(events))
+	if err != nil {
+		return wrap(err, "find the end of the audit record")
+	}
+	var single, batched []ledger.Event
+	for _, e := range events {
+		if e.Time.IsZero() {
+			e.Time = t.db.opts.Now()
+		}
+		if e.Principal == "" {
+			e.Principal = ledger.System
+		}
+		if e.Batched() {
+			batched = append(batched, e)
+		} else {
+			single = append(single, e)
+		}
+	}
+	if err := t.recordBatch(ctx, &at, batched); err != nil {
+		return wrap(err, "write audit events")
+	}
+	for _, e := range single {
+		s := ledger.Seal(at, e)
+		if err := t.insertEvent(ctx, s); err != nil {
+			return wrap(err, "write audit event")
+		}
+		at, t.sealed = s.Link(), append(t.sealed, s)
+	}
+	_, err = t.exec(ctx, `UPDATE audit_link SET hash = $1 WHERE id = 1`, args{at.Hash[:]})
+	return wrap(err, "move the end of the audit record")
+}
+
+// end makes room for n events and returns the place that they follow.
+func (t *tx) end(ctx context.Context, n int) (ledger.Link, error) {
+	var seq int64
+	var hash []byte
+	if err := t.row(ctx, `UPDATE audit_link SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash`, args{n}, &seq, &hash); err != nil {
+		return ledger.Link{}, err
+	}
+	l := ledger.Link{Seq: seq - int64(n)}
+	if copy(l.Hash[:], hash) != len(l.Hash) {
+		return ledger.Link{}, errors.New("the hash at the end is damaged")
+	}
+	return l, nil
+}
+
+// recordBatch writes events as one row.
+func (t *tx) recordBatch(ctx context.Context, at *ledger.Link, events []ledger.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	before := *at
+	sealed := make([]ledger.Sealed, len(events))
+	since, until := events[0].Time, events[0].Time
+	for i, e := range events {
+		sealed[i] = ledger.Seal(*at, e)
+		*at = sealed[i].Link()
+		since, until = earliest(since, e.Time), latest(until, e.Time)
+	}
+	t.sealed = append(t.sealed, sealed...)
+	_, err := t.exec(ctx, `INSERT INTO audit_batch (last, first, since, until, canonical, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		args{at.Seq, sealed[0].Seq, micros(since), micros(until), ledger.Pack(sealed), before.Hash[:], at.Hash[:]})
+	return err
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (t *tx) insertEvent(ctx context.Context, s ledger.Sealed) error {
+	_, err := t.exec(ctx, `INSERT INTO audit_event (seq, time, kind, principal, repository, request, denied, canonical, prev, hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		args{s.Seq, micros(s.Time), string(s.Kind), s.Principal, s.Repository, s.RequestID, s.Decision != ledger.Allowed,
+			string(s.Canonical()), s.Prev[:], s.Hash[:]})
+	return err
+}
+
+// settle makes known what a transaction has committed.
+func (db *DB) settle(t *tx) {
+	db.gen.publish(t.generation)
+	if t.pending != nil {
+		t.pending.MarkRecorded(t.sealed[len(t.sealed)-1].Seq)
+	}
+	if len(t.sealed) > 0 && db.opts.Recorded != nil {
+		db.opts.Recorded(t.sealed)
+	}
+}
