@@ -22,6 +22,8 @@ type Authority struct {
 	Token TokenFacts
 	// Origin is where the request came from.
 	Origin Origin
+	// Now is when the request is judged. Conditions on time fail without it.
+	Now time.Time
 }
 
 // TokenFacts are the facts about an access token that checks depend on.
@@ -41,15 +43,31 @@ func (t TokenFacts) Present() bool { return t.ID != "" }
 // token comes (403 DENIED).
 type Denied struct {
 	Principal Principal
-	Action    Action
-	Resource  Resource
+	Action    Action   // the missing one; exact where the tag was known
+	Resource  Resource // API for a right over the whole registry
+	Tag       oci.Tag  // "" when it was not known, or there is none
+	// Protection is the name of one that takes away what the principal would
+	// have otherwise. It is "" for who has no right there at all.
+	Protection string
 }
 
 func (e *Denied) Error() string {
-	if e.Action == Admin {
+	var b strings.Builder
+	switch {
+	case e.Action == Admin && e.Resource == API:
 		return fmt.Sprintf("%s has no administrative right", e.Principal)
+	case e.Resource == API:
+		fmt.Fprintf(&b, "%s may not %s in the whole registry", e.Principal, e.Action)
+	default:
+		fmt.Fprintf(&b, "%s may not %s %s", e.Principal, e.Action, e.Resource.Name)
 	}
-	return fmt.Sprintf("%s may not %s %s", e.Principal, e.Action, e.Resource.Name)
+	if e.Tag != "" {
+		b.WriteString(":" + string(e.Tag))
+	}
+	if e.Protection != "" {
+		fmt.Fprintf(&b, ": protected by %s", e.Protection)
+	}
+	return b.String()
 }
 
 // InsufficientScope says what a token would have to hold (401). Need is ready
@@ -92,11 +110,8 @@ func (au Authority) Check(a Action, repo oci.RepoName) error {
 // began is returned as it is.
 func (au Authority) CheckPush(a Action, repo oci.RepoName, began func() (bool, error)) error {
 	r := Repository(string(repo))
-	if !au.May(a, repo) {
-		if au.Identity.Principal.IsAnonymous() {
-			return &InsufficientScope{Need: needed(a, r), Present: au.Token.Present() && !au.Token.Expired}
-		}
-		return &Denied{Principal: au.Identity.Principal, Action: a, Resource: r}
+	if err := au.allowed(a, repo, Query{AnyTag: true}); err != nil {
+		return err
 	}
 	if au.Token.Expired {
 		excused := false
@@ -110,26 +125,70 @@ func (au Authority) CheckPush(a Action, repo oci.RepoName, began func() (bool, e
 			return ErrInvalidToken
 		}
 	}
-	if !au.Held.Has(r, string(a)) {
+	return au.holds(a, r)
+}
+
+// CheckTag decides exactly whether the principal may do a, CreateTag, MoveTag
+// or Delete, to one tag of repo, or to something without a tag for "". It is
+// asked where tags are written, in the transaction that knows which tags are
+// there, after Check or CheckPush has let the request in: it does not ask about
+// the token's end again. Errors: as Check.
+func (au Authority) CheckTag(a Action, repo oci.RepoName, tag oci.Tag) error {
+	if err := au.allowed(a, repo, Query{Tag: tag}); err != nil {
+		return err
+	}
+	return au.holds(a, Repository(string(repo)))
+}
+
+// allowed asks policy and narrowing, for the tag of q.
+func (au Authority) allowed(a Action, repo oci.RepoName, q Query) error {
+	q.Action, q.Name = a, string(repo)
+	d := au.Decide(q)
+	switch {
+	case d.Allowed && setOf(a)&bitsAdmin == 0:
+		return nil
+	case au.Identity.Principal.IsAnonymous():
+		return &InsufficientScope{
+			Need:    needed(a, Repository(q.Name)),
+			Present: au.Token.Present() && !au.Token.Expired,
+		}
+	}
+	return &Denied{
+		Principal: au.Identity.Principal, Action: a, Resource: Repository(q.Name), Tag: q.Tag,
+		Protection: d.Protection.Name,
+	}
+}
+
+// holds returns nil if the token holds what a needs on r.
+func (au Authority) holds(a Action, r Resource) error {
+	if !au.Held.Has(r, string(wire(a))) {
 		return &InsufficientScope{Need: needed(a, r), Present: au.Token.Present()}
 	}
 	return nil
 }
 
+// Decide completes q with who asks, from where and when, and asks the policy.
+func (au Authority) Decide(q Query) Decision {
+	q.Principal, q.Method, q.Narrowing = au.Identity.Principal, au.Identity.Proof.Method, au.Identity.Narrowing
+	q.Origin, q.Time = au.Origin, au.Now
+	return au.Policy.Decide(q)
+}
+
 // needed returns what a client should ask for to do a: who pushes looks first.
 func needed(a Action, r Resource) Grants {
 	var need Grants
-	need.Add(r, string(a))
-	if a == Push {
+	need.Add(r, string(wire(a)))
+	if wire(a) == Push {
 		need.Add(r, string(Pull))
 	}
 	return need
 }
 
-// May reports whether policy and narrowing allow a on repo now, whatever the
-// token holds. It decides what a listing shows; Check decides everything else.
+// May reports whether policy and narrowing could allow a on repo now, whatever
+// the token holds and whatever the tag. It decides what a listing shows; Check
+// decides everything else.
 func (au Authority) May(a Action, repo oci.RepoName) bool {
-	return au.Policy.Allows(au.Identity.Principal, a, repo) && au.Identity.Narrowing.Allows(a, repo)
+	return setOf(a)&bitsAdmin == 0 && au.Decide(Query{Action: a, Name: string(repo), AnyTag: true}).Allowed
 }
 
 // CheckCatalog asks for a token that may list; the listing itself shows what
@@ -139,20 +198,27 @@ func (au Authority) CheckCatalog() error { return au.checkRegistry(Catalog) }
 // CheckAPI asks for a token that may speak to the admin API at all.
 func (au Authority) CheckAPI() error { return au.checkRegistry(API) }
 
-// CheckAdmin asks for the administrative right beside CheckAPI. Errors: as Check.
-func (au Authority) CheckAdmin() error {
+// CheckManage asks for an administrative right over a name in the tree
+// ("team-a/ci", "team-a/app"), or over the whole registry for "", beside
+// CheckAPI. Errors: as Check.
+func (au Authority) CheckManage(a Action, name string) error {
 	if err := au.CheckAPI(); err != nil {
 		return err
 	}
-	if !au.MayAdmin() {
-		return &Denied{Principal: au.Identity.Principal, Action: Admin, Resource: API}
+	if !au.MayManage(a, name) {
+		r := API
+		if name != "" {
+			r = Resource{typeName, name}
+		}
+		return &Denied{Principal: au.Identity.Principal, Action: a, Resource: r}
 	}
 	return nil
 }
 
-// MayAdmin reports whether policy and narrowing give the administrative right.
-func (au Authority) MayAdmin() bool {
-	return au.Policy.AllowsAdmin(au.Identity.Principal) && au.Identity.Narrowing.AllowsAdmin()
+// MayManage reports whether policy and narrowing give an administrative right,
+// as CheckManage, whatever the token holds.
+func (au Authority) MayManage(a Action, name string) bool {
+	return setOf(a)&bitsAdmin != 0 && au.Decide(Query{Action: a, Name: name}).Allowed
 }
 
 func (au Authority) checkRegistry(r Resource) error {
@@ -172,7 +238,7 @@ func (au Authority) checkRegistry(r Resource) error {
 // listing seeks to them instead of skipping what it may not show. A prefix
 // that is a whole name is not marked as such: filter with May.
 func (au Authority) VisiblePrefixes() []string {
-	given := uncovered(au.Policy.pullPrefixes(au.Identity.Principal))
+	given := uncovered(au.Policy.pullPrefixes(&au.Identity.Principal))
 	kept := uncovered(au.Identity.Narrowing.pullPrefixes())
 	var both []string
 	for _, g := range given {

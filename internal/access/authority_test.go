@@ -53,11 +53,11 @@ func outcome(err error) string {
 }
 
 func TestAuthorityCheck(t *testing.T) {
-	pullOnly, err := access.NewNarrowing(nil, []string{"pull"})
+	pullOnly, err := access.NewNarrowing(nil, []string{"pull"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere, err := access.NewNarrowing([]string{"team-b/other"}, nil)
+	elsewhere, err := access.NewNarrowing([]string{"team-b/other"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestAuthorityCheckPush(t *testing.T) {
 }
 
 func TestAuthorityRegistry(t *testing.T) {
-	pullOnly, err := access.NewNarrowing(nil, []string{"pull"})
+	pullOnly, err := access.NewNarrowing(nil, []string{"pull"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestAuthorityRegistry(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			au := access.Authority{Identity: access.Identity{Principal: c.who, Narrowing: c.keeps}, Policy: policy(t, fixture), Held: held(t, c.held), Token: c.token}
-			got := []string{outcome(au.Ping()), outcome(au.CheckCatalog()), outcome(au.CheckAPI()), outcome(au.CheckAdmin())}
+			got := []string{outcome(au.Ping()), outcome(au.CheckCatalog()), outcome(au.CheckAPI()), outcome(au.CheckManage(access.Admin, ""))}
 			if diff := cmp.Diff([]string{c.ping, c.catalogue, c.apiis, c.admin}, got); diff != "" {
 				t.Error(diff)
 			}
@@ -219,7 +219,7 @@ func TestVisiblePrefixes(t *testing.T) {
 		{"covered", user("carol"), []string{"team-a/**", "team-a/app"}, nil, []string{"team-a/app"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n, err := access.NewNarrowing(c.repos, c.acts)
+			n, err := access.NewNarrowing(c.repos, c.acts, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +247,7 @@ func FuzzVisiblePrefixes(f *testing.F) {
 		if r.IntN(2) == 0 {
 			all := []string{"**", "x/**", "x/y", "*/y", "**/y", "x*", "other/*"}
 			var err error
-			if n, err = access.NewNarrowing(all[r.IntN(len(all)):][:1], nil); err != nil {
+			if n, err = access.NewNarrowing(all[r.IntN(len(all)):][:1], nil, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

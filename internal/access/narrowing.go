@@ -4,20 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
-
-	"github.com/sallyport/sallyport/internal/oci"
 )
 
-// MaxNarrowing bounds the patterns of one narrowing.
+// MaxNarrowing bounds the patterns, and the networks, of one narrowing.
 const MaxNarrowing = 100
 
 // A Narrowing says what of its owner's rights a credential keeps. It never
 // gives any. The zero value, and an empty field, narrow nothing. Make one with
 // NewNarrowing or from JSON and do not change it afterwards.
 type Narrowing struct {
-	Repositories []string `json:"repositories,omitempty"` // patterns, as in a policy
-	Actions      []Action `json:"actions,omitempty"`
+	Repositories []string       `json:"repositories,omitempty"` // patterns, as in a policy
+	Actions      []Action       `json:"actions,omitempty"`
+	Networks     []netip.Prefix `json:"networks,omitempty"` // of the client
 
 	// repositories are the patterns ready for use. nil in a value that was
 	// written by hand: they are then read at each check.
@@ -26,12 +26,52 @@ type Narrowing struct {
 
 // NewNarrowing checks and reads a narrowing. The text of an error is fit for
 // the client.
-func NewNarrowing(repositories, actions []string) (Narrowing, error) {
+func NewNarrowing(repositories, actions, networks []string) (Narrowing, error) {
 	n := Narrowing{Repositories: slices.Clone(repositories)}
 	for _, a := range actions {
 		n.Actions = append(n.Actions, Action(a))
 	}
-	return n, n.compile()
+	for _, text := range networks {
+		prefix, err := parseNetwork(text)
+		if err != nil {
+			n.Networks = []netip.Prefix{{}} // which holds no address
+			return n, err
+		}
+		n.Networks = append(n.Networks, prefix)
+	}
+	return n.Checked()
+}
+
+// Checked returns n ready for use: for one that was written by hand. Errors: as
+// NewNarrowing.
+func (n Narrowing) Checked() (Narrowing, error) {
+	err := n.compile()
+	return n, err
+}
+
+// parseNetwork reads "10.0.0.0/8", or a single address.
+func parseNetwork(text string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if addr, notAddr := netip.ParseAddr(text); notAddr == nil {
+		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("network %.80q: write an address or a network such as 10.0.0.0/8", text)
+	}
+	return prefix, checkNetwork(prefix)
+}
+
+// checkNetwork refuses a network that is not written as it is compared.
+func checkNetwork(p netip.Prefix) error {
+	switch {
+	case !p.IsValid():
+		return fmt.Errorf("network is not valid: write an address or a network such as 10.0.0.0/8")
+	case p.Addr().Is4In6() || p.Addr().Zone() != "":
+		return fmt.Errorf("network %s: write an IPv4 network as such, and no zone", p)
+	case p != p.Masked():
+		return fmt.Errorf("network %s has bits of a host: write %s", p, p.Masked())
+	}
+	return nil
 }
 
 // compile checks n and gets its patterns ready. After an error n allows nothing.
@@ -43,10 +83,15 @@ func (n *Narrowing) compile() error {
 	}
 	for _, a := range n.Actions {
 		if setOf(a) == 0 {
-			return fmt.Errorf("action %.40q is unknown: use pull, push, delete or admin", a)
+			return fmt.Errorf("action %.40q is unknown: use %s", a, knownActions)
 		}
-		if a == Admin && len(n.Repositories) > 0 {
-			return fmt.Errorf("admin is a right on the whole registry: it cannot be narrowed to repositories")
+	}
+	if len(n.Networks) > MaxNarrowing {
+		return fmt.Errorf("%d networks: the limit is %d", len(n.Networks), MaxNarrowing)
+	}
+	for _, p := range n.Networks {
+		if err := checkNetwork(p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -88,29 +133,59 @@ func (n *Narrowing) UnmarshalJSON(b []byte) error {
 }
 
 // IsZero reports whether n narrows nothing.
-func (n Narrowing) IsZero() bool { return len(n.Repositories) == 0 && len(n.Actions) == 0 }
+func (n Narrowing) IsZero() bool {
+	return len(n.Repositories) == 0 && len(n.Actions) == 0 && len(n.Networks) == 0
+}
 
 // Equal reports whether n and other say the same in the same order.
 func (n Narrowing) Equal(other Narrowing) bool {
-	return slices.Equal(n.Repositories, other.Repositories) && slices.Equal(n.Actions, other.Actions)
+	return slices.Equal(n.Repositories, other.Repositories) && slices.Equal(n.Actions, other.Actions) &&
+		slices.Equal(n.Networks, other.Networks)
 }
 
-// Allows reports whether n leaves the right to do a on repo.
-func (n Narrowing) Allows(a Action, repo oci.RepoName) bool {
-	if a == Admin || len(n.Actions) > 0 && !slices.Contains(n.Actions, a) {
-		return false
-	}
-	if len(n.Repositories) == 0 {
+// AllowsFrom reports whether the credential may be used from address. An
+// address that is not known is in no network.
+func (n Narrowing) AllowsFrom(address netip.Addr) bool {
+	if len(n.Networks) == 0 {
 		return true
 	}
-	set := n.patterns()
-	return set.matches(string(repo))
+	return slices.ContainsFunc(n.Networks, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// AllowsAdmin reports whether n leaves the administrative right: a narrowed
-// credential has it only when its actions say so.
-func (n Narrowing) AllowsAdmin() bool {
-	return n.IsZero() || len(n.Repositories) == 0 && slices.Contains(n.Actions, Admin)
+// Allows reports whether n leaves the right to do a on a name, as in a Query,
+// to one who comes from there. Push is left when CreateTag or MoveTag is, Admin
+// when all administrative rights are. These a narrowed credential has only when
+// its actions say so.
+func (n Narrowing) Allows(a Action, name string, from Origin) bool {
+	if n.IsZero() {
+		return true
+	}
+	return n.AllowsFrom(from.Address) && n.leaves(a) && n.covers(name)
+}
+
+func (n Narrowing) leaves(a Action) bool {
+	asked := setOf(a)
+	left := actionSet(0)
+	for _, kept := range n.Actions {
+		left |= setOf(kept)
+	}
+	if len(n.Actions) == 0 {
+		left = ^bitsAdmin
+	}
+	if a == Push {
+		return left&asked != 0
+	}
+	return asked != 0 && left&asked == asked
+}
+
+func (n Narrowing) covers(name string) bool {
+	switch {
+	case len(n.Repositories) == 0:
+		return true
+	case name == "":
+		return slices.Contains(n.Repositories, anySegments)
+	}
+	return n.patterns().matches(name)
 }
 
 // patterns returns the patterns of n, and none when one of them is no pattern.
@@ -128,7 +203,7 @@ func (n Narrowing) patterns() *patternSet {
 // pullPrefixes is as Policy.pullPrefixes.
 func (n Narrowing) pullPrefixes() []string {
 	switch {
-	case len(n.Actions) > 0 && !slices.Contains(n.Actions, Pull):
+	case !n.leaves(Pull):
 		return nil
 	case len(n.Repositories) == 0:
 		return []string{""}

@@ -30,7 +30,7 @@ func TestNarrowing(t *testing.T) {
 		{"admin and pull", nil, []string{"pull", "admin"}, "a/b", "pull", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			made, err := access.NewNarrowing(c.repos, c.actions)
+			made, err := access.NewNarrowing(c.repos, c.actions, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,8 +47,8 @@ func TestNarrowing(t *testing.T) {
 			}
 			byHand := access.Narrowing{Repositories: made.Repositories, Actions: made.Actions}
 			for _, n := range []access.Narrowing{made, stored, byHand} {
-				if got := left(n, c.repo); got != c.want || n.AllowsAdmin() != c.admin {
-					t.Errorf("%s leaves %q (admin %t), want %q (%t)", b, got, n.AllowsAdmin(), c.want, c.admin)
+				if got := left(n, c.repo); got != c.want || n.Allows(access.Admin, "", access.Origin{}) != c.admin {
+					t.Errorf("%s leaves %q (admin %t), want %q (%t)", b, got, n.Allows(access.Admin, "", access.Origin{}), c.want, c.admin)
 				}
 				if n.IsZero() != (c.repos == nil && c.actions == nil) {
 					t.Error("IsZero")
@@ -60,8 +60,8 @@ func TestNarrowing(t *testing.T) {
 
 func left(n access.Narrowing, repo oci.RepoName) string {
 	var out []string
-	for _, a := range []access.Action{access.Pull, access.Push, access.Delete, access.Admin} {
-		if n.Allows(a, repo) {
+	for _, a := range []access.Action{access.Pull, access.Push, access.Delete} {
+		if n.Allows(a, string(repo), access.Origin{}) {
 			out = append(out, string(a))
 		}
 	}
@@ -79,11 +79,10 @@ func TestNarrowingRefuses(t *testing.T) {
 		{"action", nil, []string{"read"}, `action "read" is unknown`},
 		{"star", nil, []string{"*"}, `action "*" is unknown`},
 		{"empty action", nil, []string{""}, `action "" is unknown`},
-		{"admin of repositories", []string{"a"}, []string{"admin"}, "cannot be narrowed to repositories"},
 		{"many", strings.Split(strings.Repeat("a,", 101)+"a", ","), nil, "the limit is 100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n, err := access.NewNarrowing(c.repos, c.actions)
+			n, err := access.NewNarrowing(c.repos, c.actions, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -111,7 +110,7 @@ func TestNarrowingRefuses(t *testing.T) {
 // checkAllowsNothing: a narrowing that could not be read does not turn into none.
 func checkAllowsNothing(t *testing.T, n access.Narrowing, byRepository bool) {
 	t.Helper()
-	if n.AllowsAdmin() && byRepository {
+	if n.Allows(access.Admin, "", access.Origin{}) && byRepository {
 		t.Error("a bad narrowing leaves admin")
 	}
 	if got := left(n, "b"); got != "" {
@@ -130,19 +129,21 @@ func TestNarrowingOnlyTakes(t *testing.T) {
 	for _, who := range people {
 		for _, repos := range [][]string{nil, {"**"}, {"team-b/**"}, {"**/app"}} {
 			for _, acts := range actions {
-				n, err := access.NewNarrowing(repos, acts)
+				n, err := access.NewNarrowing(repos, acts, nil)
 				if err != nil {
-					continue // admin with repositories
+					t.Fatal(err)
 				}
+				wide := access.Authority{Identity: access.Identity{Principal: who}, Policy: pol}
 				au := access.Authority{Identity: access.Identity{Principal: who, Narrowing: n}, Policy: pol}
 				for _, repo := range []oci.RepoName{"team-a/app", "team-b/secret", "public/base", "app"} {
-					for _, a := range []access.Action{access.Pull, access.Push, access.Delete, access.Admin} {
-						if want := pol.Allows(who, a, repo) && n.Allows(a, repo); au.May(a, repo) != want || want && len(acts) > 0 && !strings.Contains(fmt.Sprint(acts), string(a)) {
+					for _, a := range []access.Action{access.Pull, access.Push, access.Delete} {
+						want := wide.May(a, repo) && n.Allows(a, string(repo), access.Origin{})
+						if au.May(a, repo) != want || want && len(acts) > 0 && !strings.Contains(fmt.Sprint(acts), string(a)) {
 							t.Errorf("%s narrowed to %v %v may %s %s", who, repos, acts, a, repo)
 						}
 					}
 				}
-				if au.MayAdmin() && !pol.AllowsAdmin(who) {
+				if au.MayManage(access.Admin, "") && !wide.MayManage(access.Admin, "") {
 					t.Errorf("%s is admin", who)
 				}
 			}

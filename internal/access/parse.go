@@ -51,19 +51,21 @@ func (e *PolicyError) Error() string {
 
 // ParsePolicy reads a policy document:
 //
-//	version: 1
+//	version: 2
 //	rules:
-//	  - who: ["user:alice", "robot:ci", "group:dev", "anyone"]
-//	    what: ["team-a/**", "public/*"]
-//	    may: [pull, push, delete]
-//	  - who: ["group:admins"]
-//	    may: [admin]
+//	  - name: team-a
+//	    subjects: ["group:dev", "robot:team-a/ci"]
+//	    repositories: ["team-a/**"]
+//	    actions: [pull, push]
+//	protections:
+//	  - name: releases-stay
+//	    repositories: ["**"]
+//	    tags: ["v*"]
+//	    actions: [move-tag, delete]
 //
-// who may do what is the union of all rules. "anyone" includes those who did
-// not log in, and may be given pull alone. admin is a right on the whole
-// registry, so its rule has no what, or "**". user, robot and group mean local
-// ones. YAML's anchors, aliases and tags are not part of the language.
-// Errors: *PolicyError.
+// Rules give and protections take away; docs/policy.md describes the language.
+// Version 1 is read too (see parse1.go). YAML's anchors, aliases and tags are
+// not part of it. Errors: *PolicyError.
 func ParsePolicy(doc []byte) (*Policy, error) {
 	if len(doc) > MaxPolicySize {
 		return nil, &PolicyError{[]PolicyProblem{{Text: fmt.Sprintf("the policy is %d bytes long; the limit is %d", len(doc), MaxPolicySize)}}}
@@ -72,11 +74,12 @@ func ParsePolicy(doc []byte) (*Policy, error) {
 	if problem != nil {
 		return nil, &PolicyError{[]PolicyProblem{*problem}}
 	}
-	p := policyParser{policy: &Policy{of: make(map[subject][]*rule)}}
+	p := policyParser{policy: new(Policy)}
 	p.document(root)
 	if len(p.problems) > 0 {
 		return nil, &PolicyError{p.problems}
 	}
+	p.policy.index()
 	return p.policy, nil
 }
 
@@ -89,7 +92,7 @@ func loadPolicy(doc []byte) (*yaml.Node, *PolicyProblem) {
 	var first, second yaml.Node
 	switch err := loader.Load(&first); {
 	case errors.Is(err, io.EOF) || err == nil && len(first.Content) == 0:
-		return nil, &PolicyProblem{Text: "the policy is empty: to allow nothing write \"version: 1\" and \"rules: []\""}
+		return nil, &PolicyProblem{Text: "the policy is empty: to allow nothing write \"version: 2\" and \"rules: []\""}
 	case err != nil:
 		return nil, yamlProblem(err)
 	}
@@ -113,6 +116,7 @@ func yamlProblem(err error) *PolicyProblem {
 // A policyParser walks the document and goes on after a problem.
 type policyParser struct {
 	policy   *Policy
+	named    map[string]int // the line of each name
 	problems []PolicyProblem
 }
 
@@ -126,127 +130,59 @@ func (p *policyParser) problem(n *yaml.Node, field, format string, args ...any) 
 func (p *policyParser) full() bool { return len(p.problems) == MaxPolicyProblems }
 
 func (p *policyParser) document(n *yaml.Node) {
-	fields := p.mapping(n, "", "version", "rules")
-	if fields == nil {
+	if p.version(n) == "1" {
+		p.document1(n)
 		return
 	}
-	if v := fields["version"]; v == nil {
-		p.problem(n, "version", "missing: write \"version: 1\"")
-	} else if v.Kind != yaml.ScalarNode || v.Tag != "!!int" || v.Value != "1" {
-		p.problem(v, "version", "is not known here: write \"version: 1\"")
+	p.document2(n)
+}
+
+// version returns what a document says it is, "" if it does not.
+func (p *policyParser) version(n *yaml.Node) string {
+	if n.Kind != yaml.MappingNode {
+		return ""
 	}
-	rules := fields["rules"]
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if v := n.Content[i+1]; n.Content[i].Value == "version" && v.Kind == yaml.ScalarNode && v.Tag == "!!int" {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+// statements calls each with the mappings of a list of rules or protections.
+func (p *policyParser) statements(n *yaml.Node, field string, each func(n *yaml.Node, field string)) {
 	switch {
-	case rules == nil:
-		p.problem(n, "rules", "missing: to allow nothing write \"rules: []\"")
+	case !p.plain(n, field):
 		return
-	case !p.plain(rules, "rules"):
+	case n.Kind != yaml.SequenceNode:
+		p.problem(n, field, "must be a list of %s", field)
 		return
-	case rules.Kind != yaml.SequenceNode:
-		p.problem(rules, "rules", "must be a list of rules")
-		return
-	case len(rules.Content) > MaxPolicyRules:
-		p.problem(rules, "rules", "has %d rules; the limit is %d: name several repositories or groups in one rule", len(rules.Content), MaxPolicyRules)
+	case len(n.Content) > MaxPolicyRules:
+		p.problem(n, field, "has %d %s; the limit is %d: name several repositories or groups in one", len(n.Content), field, MaxPolicyRules)
 		return
 	}
-	for i, r := range rules.Content {
+	for i, c := range n.Content {
 		if p.full() {
 			return
 		}
-		p.rule(r, fmt.Sprintf("rules[%d]", i))
+		each(c, fmt.Sprintf("%s[%d]", field, i))
 	}
-}
-
-func (p *policyParser) rule(n *yaml.Node, field string) {
-	fields := p.mapping(n, field, "who", "what", "may")
-	if fields == nil {
-		return
-	}
-	before := len(p.problems)
-	who := p.who(n, fields["who"], field+".who")
-	may := p.may(n, fields["may"], field+".may")
-	what := p.what(n, fields["what"], field+".what", may)
-	for _, s := range who {
-		if s == anyone && may&^setOf(Pull) != 0 {
-			p.problem(fields["may"], field+".may", "anyone, also without a login, may only be given pull: give the rest to a group in another rule")
-		}
-	}
-	if len(p.problems) > before {
-		return
-	}
-	r := &rule{may: may, what: newPatternSet(what)}
-	for _, s := range who {
-		if of := p.policy.of[s]; !slices.Contains(of[max(0, len(of)-1):], r) { // named twice in one rule
-			p.policy.of[s] = append(of, r)
-		}
-	}
-}
-
-func (p *policyParser) who(rule, n *yaml.Node, field string) []subject {
-	if n == nil {
-		p.problem(rule, field, "missing: write who is given this, as in [\"user:alice\", \"robot:ci\", \"group:dev\"]")
-		return nil
-	}
-	var out []subject
-	p.list(n, field, func(n *yaml.Node, field string) {
-		kind, name, named := strings.Cut(n.Value, ":")
-		switch {
-		case n.Value == anyone.kind:
-			out = append(out, anyone)
-		case !named || kind != kindUser && kind != kindRobot && kind != kindGroup:
-			p.problem(n, field, "%.80q names nobody: write user:NAME, robot:NAME, group:NAME or anyone", n.Value)
-		default:
-			if err := ValidName(name); err != nil {
-				p.problem(n, field, "%v", err)
-				return
-			}
-			out = append(out, subject{kind, name})
-		}
-	})
-	return out
-}
-
-func (p *policyParser) may(rule, n *yaml.Node, field string) actionSet {
-	if n == nil {
-		p.problem(rule, field, "missing: write what is given, of [pull, push, delete, admin]")
-		return 0
-	}
-	var out actionSet
-	p.list(n, field, func(n *yaml.Node, field string) {
-		a := setOf(Action(n.Value))
-		if a == 0 {
-			p.problem(n, field, "%.40q is no action: use pull, push, delete or admin", n.Value)
-		}
-		out |= a
-	})
-	return out
-}
-
-// what is required for rights on repositories and out of place for admin.
-func (p *policyParser) what(rule, n *yaml.Node, field string, may actionSet) []pattern {
-	if n == nil {
-		if may&^setOf(Admin) != 0 {
-			p.problem(rule, field, "missing: write the repositories, as in [\"team/**\"], or [\"**\"] for all")
-		}
-		return nil
-	}
-	var out []pattern
-	p.list(n, field, func(n *yaml.Node, field string) {
-		pat, err := parsePattern(n.Value)
-		if err != nil {
-			p.problem(n, field, "%v", err)
-			return
-		}
-		if may.has(Admin) && pat.text != anySegments {
-			p.problem(n, field, "admin is a right on the whole registry: give it in a rule of its own, without what")
-		}
-		out = append(out, pat)
-	})
-	return out
 }
 
 // list calls each with the texts of a list, which must not be empty.
 func (p *policyParser) list(n *yaml.Node, field string, each func(n *yaml.Node, field string)) {
+	p.items(n, field, func(n *yaml.Node, field string) {
+		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+			p.problem(n, field, "must be a text: write it in quotes")
+			return
+		}
+		each(n, field)
+	})
+}
+
+// items calls each with what is in a list, which must not be empty.
+func (p *policyParser) items(n *yaml.Node, field string, each func(n *yaml.Node, field string)) {
 	if !p.plain(n, field) {
 		return
 	}
@@ -258,14 +194,16 @@ func (p *policyParser) list(n *yaml.Node, field string, each func(n *yaml.Node, 
 		if p.full() {
 			return
 		}
-		at := fmt.Sprintf("%s[%d]", field, i)
-		switch {
-		case !p.plain(c, at):
-		case c.Kind != yaml.ScalarNode || c.Tag != "!!str":
-			p.problem(c, at, "must be a text: write it in quotes")
-		default:
+		if at := fmt.Sprintf("%s[%d]", field, i); p.plain(c, at) {
 			each(c, at)
 		}
+	}
+}
+
+// anyonePulls checks that those who did not log in are given nothing else.
+func (p *policyParser) anyonePulls(r *rule, n *yaml.Node, field string) {
+	if r.names.has(anyone) && r.actions&^bitPull != 0 {
+		p.problem(n, field, "anyone, also without a login, may only be given pull: give the rest to a group in another rule")
 	}
 }
 

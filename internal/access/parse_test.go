@@ -46,13 +46,13 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"X-05 only a comment", "# nothing\n", []string{`the policy is empty`}},
 		{"X-05 null", "null\n", []string{`line 1: must have the fields version, rules`}},
 		{"list", "- a\n", []string{`line 1: must have the fields version, rules`}},
-		{"no fields", "{}", []string{`line 1: version: missing: write "version: 1"`, `line 1: rules: missing`}},
+		{"no fields", "{}", []string{`line 1: version: missing: write "version: 2"`, `line 1: rules: missing`}},
 		{"X-05 misspelt key", "version: 1\nrule: []\n", []string{`line 2: unknown field "rule": use version, rules`, `line 1: rules: missing`}},
 		{"X-05 capital key", "Version: 1\nrules: []\n", []string{`line 1: unknown field "Version"`, `line 1: version: missing`}},
 		{"key twice", "version: 1\nrules: []\nrules: []\n", []string{`line 3: rules: is there twice, first on line 2: keep one`}},
 		{"second document", "version: 1\nrules: []\n---\nversion: 1\nrules: []\n", []string{`line 3: a second YAML document begins here`}},
 		{"empty second document", "version: 1\nrules: []\n---\n", []string{`line 3: a second YAML document begins here`}},
-		{"version 2", "version: 2\nrules: []\n", []string{`line 1: version: is not known here: write "version: 1"`}},
+		{"version 3", "version: 3\nrules: []\n", []string{`line 1: version: is not known here: write "version: 2"`}},
 		{"version as text", "version: '1'\nrules: []\n", []string{`line 1: version: is not known here`}},
 		{"rules mapping", "version: 1\nrules: {}\n", []string{`line 2: rules: must be a list of rules`}},
 		{"rules null", "version: 1\nrules:\n", []string{`line 2: rules: must be a list of rules`}},
@@ -72,12 +72,12 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"nothing", rule(`who: ["user:a"]; what: []; may: []`), []string{`line 5: rules[0].may: must be a list`, `line 4: rules[0].what: must be a list`}},
 		{"numbers", rule(`who: [1]; what: [2]; may: [3]`), []string{`line 3: rules[0].who[0]: must be a text: write it in quotes`, `line 5: rules[0].may[0]: must be a text`, `line 4: rules[0].what[0]: must be a text`}},
 		{"list in a list", rule(`who: [["user:a"]]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: must be a text`}},
-		{"bare name", rule(`who: [alice]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "alice" names nobody: write user:NAME, robot:NAME, group:NAME or anyone`}},
+		{"bare name", rule(`who: [alice]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "alice" names nobody: write user:NAME, robot:NAME, group:NAME, anyone or everyone`}},
 		{"unknown kind", rule(`who: ["team:a"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "team:a" names nobody`}},
 		{"S-11 star for a user", rule(`who: ["user:*"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: name "*": use lower-case`}},
 		{"I-12 capital", rule(`who: ["user:Alice"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: name "Alice"`}},
 		{"anyone with a name", rule(`who: ["anyone:a"]; what: ["**"]; may: [pull]`), []string{`line 3: rules[0].who[0]: "anyone:a" names nobody`}},
-		{"capital action", rule(`who: ["user:a"]; what: ["**"]; may: [Pull]`), []string{`line 5: rules[0].may[0]: "Pull" is no action: use pull, push, delete or admin`}},
+		{"capital action", rule(`who: ["user:a"]; what: ["**"]; may: [Pull]`), []string{`line 5: rules[0].may[0]: "Pull" is no action of version 1: use pull, push, delete or admin`}},
 		{"star action", rule(`who: ["user:a"]; what: ["**"]; may: ["*"]`), []string{`line 5: rules[0].may[0]: "*" is no action`}},
 		{"bad pattern", rule(`who: ["user:a"]; what: ["a**"]; may: [pull]`), []string{`line 4: rules[0].what[0]: pattern "a**": "**" must be a whole segment`}},
 		{"pattern that matches nothing", rule(`who: ["user:a"]; what: ["Team/*"]; may: [pull]`), []string{`line 4: rules[0].what[0]: pattern "Team/*" can match no repository name`}},
@@ -234,7 +234,7 @@ func FuzzParsePolicy(f *testing.F) {
 		for _, who := range []access.Principal{anonymous, user("a"), user("alice", "g"), robot("ci"), user("bob", "b")} {
 			for _, repo := range []oci.RepoName{"a", "x", "y", "a/b", "xx/y/z", "team-a/app", "team-b/x/y", "public/base", "x/cache"} {
 				for _, a := range []access.Action{access.Pull, access.Push, access.Delete} {
-					if got, want := pol.Allows(who, a, repo), plain.gives(who, a, string(repo)); got != want {
+					if got, want := (access.Authority{Identity: access.Identity{Principal: who}, Policy: pol}).May(a, repo), plain.gives(who, a, string(repo)); got != want {
 						t.Errorf("%s %s %s: %t, want %t", who, a, repo, got, want)
 					}
 				}

@@ -63,14 +63,25 @@ func TestPatternMatches(t *testing.T) {
 				t.Fatal(err)
 			}
 			set := newPatternSet([]pattern{p})
-			if got := p.matches(c.repo); got != c.want {
+			if got := p.matches(c.repo, nobody); got != c.want {
 				t.Errorf("%q matches %q: %t", c.pattern, c.repo, got)
 			}
 			if got := set.matches(c.repo); got != c.want {
 				t.Errorf("the set of %q matches %q: %t", c.pattern, c.repo, got)
 			}
+			if got := indexed(p, c.repo, nobody); got != c.want {
+				t.Errorf("the index of %q matches %q: %t", c.pattern, c.repo, got)
+			}
 		})
 	}
+}
+
+// indexed reports whether p is found under name in an index.
+func indexed(p pattern, name string, by caller) bool {
+	var ix index[bool]
+	ix.add(p, true)
+	l := lookUp(name, by)
+	return !ix.find(&l, func(bool) bool { return false })
 }
 
 func TestParsePatternRefuses(t *testing.T) {
@@ -145,7 +156,7 @@ func FuzzPattern(f *testing.F) {
 		if _, err := oci.ParseRepoName(example); err != nil {
 			t.Fatalf("%q: the example %q is no name", text, example)
 		}
-		if !p.matches(example) {
+		if !p.matches(example, nobody) {
 			t.Errorf("%q does not match its example %q", text, example)
 		}
 		for _, n := range []string{name, example, example + "/" + name, name + "/" + example} {
@@ -153,11 +164,14 @@ func FuzzPattern(f *testing.F) {
 				continue
 			}
 			want := reference.MatchString(n)
-			if got := p.matches(n); got != want {
+			if got := p.matches(n, nobody); got != want {
 				t.Errorf("%q matches %q: %t, want %t", text, n, got, want)
 			}
 			if got := set.matches(n); got != want {
 				t.Errorf("the set of %q matches %q: %t, want %t", text, n, got, want)
+			}
+			if got := indexed(p, n, nobody); got != want {
+				t.Errorf("the index of %q matches %q: %t, want %t", text, n, got, want)
 			}
 			if want && !strings.HasPrefix(n, set.literals()[0]) {
 				t.Errorf("%q matches %q, which does not begin with %q", text, n, set.literals())
@@ -179,7 +193,7 @@ func TestPatternWork(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 1000 {
-			if p.matches(c.name) {
+			if p.matches(c.name, nobody) {
 				t.Fatalf("%q matches %q", c.pattern, c.name)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/oci"
 )
@@ -39,128 +40,147 @@ func validComponent(s string) bool {
 	return ok
 }
 
-// A Policy is a set of rules that give: what no rule gives is not allowed, and
-// no rule takes away, so their order does not matter. It does not change after
+// A Policy is a set of rules that give and protections that take away: what no
+// rule gives is not allowed, and order never matters. It does not change after
 // ParsePolicy and is safe for concurrent use. A nil Policy allows nothing.
 type Policy struct {
-	// of holds each subject's own rules, so that a check looks at no others.
-	of map[subject][]*rule
+	rules []*rule // as in the document
+
+	of          map[subject]*given
+	outsiders   map[outsiderKey]*given
+	protections index[*protection]
+	protect     []*protection // as in the document
 }
 
-// A subject is who a rule names.
-type subject struct{ kind, name string }
-
-const (
-	kindUser  = string(User)
-	kindRobot = string(Robot)
-	kindGroup = "group"
-)
-
-var anyone = subject{kind: "anyone"}
-
-// A rule gives actions on the repositories that what matches. Admin is given
-// on the registry, whatever what says.
-type rule struct {
-	may  actionSet
-	what patternSet
+// given are the rules that name one subject.
+type given struct {
+	rules index[*rule]
+	large []*rule // with an index of their own
+	all   []*rule // in the order of the document
+	check bool    // a rule found here may be for another outsider
 }
 
-// An actionSet is a set of Actions.
-type actionSet uint8
+// maxTogether bounds the smaller of a rule's numbers of subjects and patterns,
+// if they are to be indexed together: the index stays within so many times the
+// document.
+const maxTogether = 4
 
-func setOf(a Action) actionSet {
-	switch a {
-	case Pull:
-		return 1
-	case Push:
-		return 2
-	case Delete:
-		return 4
-	case Admin:
-		return 8
+// index makes the look-ups from the rules and protections.
+func (pol *Policy) index() {
+	pol.of, pol.outsiders = make(map[subject]*given), make(map[outsiderKey]*given)
+	for _, r := range pol.rules {
+		subjects := len(r.names.subjects) + len(r.names.outsiders)
+		if min(subjects, len(r.patterns)) > maxTogether {
+			r.own = new(index[*rule])
+			for _, p := range r.patterns {
+				r.own.add(p, r)
+			}
+		}
+		for s := range r.names.subjects {
+			if pol.of[s] == nil {
+				pol.of[s] = new(given)
+			}
+			pol.of[s].add(r)
+		}
+		for i := range r.names.outsiders {
+			key := r.names.outsiders[i].key()
+			if pol.outsiders[key] == nil {
+				pol.outsiders[key] = &given{check: true}
+			}
+			pol.outsiders[key].add(r)
+		}
 	}
-	return 0
+	for _, p := range pol.protect {
+		for _, pattern := range p.patterns {
+			pol.protections.add(pattern, p)
+		}
+	}
 }
 
-func (s actionSet) has(a Action) bool { return s&setOf(a) != 0 }
-
-// repositoryActions are the actions on a repository: what "*" asks for there.
-var repositoryActions = []Action{Pull, Push, Delete}
-
-// subjectOf returns the subject that names p itself. Rules name local accounts
-// only: who comes from a trusted issuer is never mistaken for one.
-func subjectOf(p Principal) (s subject, local bool) {
-	return subject{string(p.Kind), p.Name}, p.Issuer == "" && (p.Kind == User || p.Kind == Robot)
-}
-
-// rulesFor calls f with each list of rules that concern p, until f returns
-// false. Anonymous has the rules for anyone alone.
-func (pol *Policy) rulesFor(p Principal, f func([]*rule) bool) {
-	if pol == nil {
+func (g *given) add(r *rule) {
+	if n := len(g.all); n > 0 && g.all[n-1] == r {
+		return // two outsiders of one rule with the same key
+	}
+	g.all = append(g.all, r)
+	if r.own != nil {
+		g.large = append(g.large, r)
 		return
 	}
-	if !f(pol.of[anyone]) || p.IsAnonymous() {
+	for _, p := range r.patterns {
+		g.rules.add(p, r)
+	}
+}
+
+// givenTo calls f with the rules that concern p, a part at a time, until f
+// returns false. Anonymous has the rules for anyone alone.
+func (pol *Policy) givenTo(p *Principal, f func(*given) bool) {
+	if pol == nil || !pol.given(anyone, f) || p.IsAnonymous() || !pol.given(everyone, f) {
 		return
 	}
-	if s, local := subjectOf(p); local && !f(pol.of[s]) {
+	if !p.local() {
+		pol.givenOutside(p, f)
+		return
+	}
+	if !pol.given(subject{string(p.Kind), p.Name}, f) {
 		return
 	}
 	for _, g := range p.Groups {
-		if !f(pol.of[subject{kindGroup, g}]) {
+		if !pol.given(subject{kindGroup, g}, f) {
 			return
 		}
 	}
 }
 
-// Allows reports whether a rule lets p do a on repo. Admin is not an action on
-// a repository: see AllowsAdmin.
-func (pol *Policy) Allows(p Principal, a Action, repo oci.RepoName) bool {
-	if a == Admin {
-		return false
-	}
-	allowed := false
-	pol.rulesFor(p, func(rules []*rule) bool {
-		for _, r := range rules {
-			if r.may.has(a) && r.what.matches(string(repo)) {
-				allowed = true
-				return false
-			}
-		}
-		return true
-	})
-	return allowed
+func (pol *Policy) given(s subject, f func(*given) bool) bool {
+	g := pol.of[s]
+	return g == nil || f(g)
 }
 
-// AllowsAdmin reports whether a rule gives p the administrative right.
-func (pol *Policy) AllowsAdmin(p Principal) bool {
-	allowed := false
-	pol.rulesFor(p, func(rules []*rule) bool {
-		allowed = slices.ContainsFunc(rules, func(r *rule) bool { return r.may.has(Admin) })
-		return !allowed
-	})
-	return allowed
+// givenOutside is givenTo for an external principal.
+func (pol *Policy) givenOutside(p *Principal, f func(*given) bool) {
+	if p.Kind != External || len(pol.outsiders) == 0 {
+		return
+	}
+	if g := pol.outsiders[outsiderKey{p.Issuer, "name", p.Name}]; g != nil && !f(g) {
+		return
+	}
+	for k, v := range p.Claims {
+		if g := pol.outsiders[outsiderKey{p.Issuer, "claim:" + k, v}]; g != nil && !f(g) {
+			return
+		}
+	}
+	if g := pol.outsiders[outsiderKey{issuer: p.Issuer}]; g != nil {
+		f(g)
+	}
 }
 
 // AnyoneMayPull reports whether something is open to anyone, without a login.
-func (pol *Policy) AnyoneMayPull() bool { return pol != nil && len(pol.of[anyone]) > 0 }
+func (pol *Policy) AnyoneMayPull() bool { return pol != nil && pol.of[anyone] != nil }
 
-// Mentions reports whether a rule names this account itself. Such a name must
-// not come to mean another account.
+// Mentions reports whether a rule or protection names this account itself. Such
+// a name must not come to mean another account.
 func (pol *Policy) Mentions(kind Kind, name string) bool {
 	if pol == nil || kind != User && kind != Robot {
 		return false
 	}
-	return len(pol.of[subject{string(kind), name}]) > 0
+	s := subject{string(kind), name}
+	return pol.of[s] != nil || slices.ContainsFunc(pol.protect, func(p *protection) bool { return p.except.has(s) })
 }
 
 // pullPrefixes returns literal prefixes, in no order, such that every
 // repository that p may pull begins with one of them.
-func (pol *Policy) pullPrefixes(p Principal) []string {
+func (pol *Policy) pullPrefixes(p *Principal) []string {
 	var out []string
-	pol.rulesFor(p, func(rules []*rule) bool {
-		for _, r := range rules {
-			if r.may.has(Pull) {
-				out = append(out, r.what.literals()...)
+	by := callerOf(*p)
+	pol.givenTo(p, func(of *given) bool {
+		for _, r := range of.all {
+			if r.actions&bitPull == 0 || of.check && !r.names.include(p) {
+				continue
+			}
+			for i := range r.patterns {
+				if prefix, ok := r.patterns[i].prefix(by); ok {
+					out = append(out, prefix)
+				}
 			}
 		}
 		return true
@@ -168,23 +188,22 @@ func (pol *Policy) pullPrefixes(p Principal) []string {
 	return out
 }
 
-// Grant returns the part of want that policy and narrowing give the identity.
-// Wanting too much is not an error (docker's token spec, "Requesting a Token").
-// "*" on a repository stands for all that may be done there. What is not a
-// repository name, and types and actions that we do not know, are given nothing;
-// so is the class of scope.md in "repository(plugin)". Any account may hold
-// the catalog and the API: what they show and do is checked there. Anonymous
-// may hold the catalog when something is open to anyone.
-func (pol *Policy) Grant(id Identity, want Scope) Grants {
+// Grant returns the part of want that could be allowed to the identity, coming
+// from there now. Wanting too much is not an error (docker's token spec,
+// "Requesting a Token"). Every use is decided again. Only for one who logged in
+// there is the admin API; anonymous may hold the catalog when something is open
+// to anyone.
+func (pol *Policy) Grant(id Identity, from Origin, now time.Time, want Scope) Grants {
 	var given Grants
 	if pol == nil {
 		return given
 	}
+	au := Authority{Identity: id, Policy: pol, Origin: from, Now: now}
 	for _, e := range want.Entries() {
 		switch {
 		case e.Resource.Type == typeRepository:
 			if repo, err := oci.ParseRepoName(e.Resource.Name); err == nil {
-				given.Add(e.Resource, pol.grantOn(id, repo, e.Actions)...)
+				given.Add(e.Resource, au.grantOn(repo, e.Actions)...)
 			}
 		case !slices.Contains(e.Actions, "*"):
 		case e.Resource == Catalog && (!id.Principal.IsAnonymous() || pol.AnyoneMayPull()),
@@ -195,11 +214,11 @@ func (pol *Policy) Grant(id Identity, want Scope) Grants {
 	return given
 }
 
-func (pol *Policy) grantOn(id Identity, repo oci.RepoName, want []string) []string {
+func (au Authority) grantOn(repo oci.RepoName, want []string) []string {
 	all := slices.Contains(want, "*")
 	var given []string
-	for _, a := range repositoryActions {
-		if (all || slices.Contains(want, string(a))) && pol.Allows(id.Principal, a, repo) && id.Narrowing.Allows(a, repo) {
+	for _, a := range wireActions {
+		if (all || slices.Contains(want, string(a))) && au.May(a, repo) {
 			given = append(given, string(a))
 		}
 	}

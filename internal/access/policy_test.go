@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -58,11 +59,16 @@ var anonymous access.Principal
 func allowed(pol *access.Policy, p access.Principal, repo oci.RepoName) string {
 	var out []string
 	for _, a := range []access.Action{access.Pull, access.Push, access.Delete, access.Admin} {
-		if pol.Allows(p, a, repo) {
+		if (access.Authority{Identity: access.Identity{Principal: p}, Policy: pol}).May(a, repo) {
 			out = append(out, string(a))
 		}
 	}
 	return strings.Join(out, ",")
+}
+
+// isAdmin reports whether p has every administrative right over everything.
+func isAdmin(pol *access.Policy, p access.Principal) bool {
+	return pol.Decide(access.Query{Principal: p, Action: access.Admin}).Allowed
 }
 
 func TestPolicyAllows(t *testing.T) {
@@ -122,7 +128,7 @@ func TestPolicyAdmin(t *testing.T) {
 		who  access.Principal
 		want bool
 	}{{user("root", "admins"), true}, {user("bob", "b"), false}, {user("admins"), false}, {anonymous, false}} {
-		if got := pol.AllowsAdmin(c.who); got != c.want || none.AllowsAdmin(c.who) {
+		if got := isAdmin(pol, c.who); got != c.want || isAdmin(none, c.who) {
 			t.Errorf("%s is admin: %t", c.who, got)
 		}
 	}
@@ -193,18 +199,18 @@ func TestGrant(t *testing.T) {
 				t.Fatal(err)
 			}
 			id := access.Identity{Principal: c.who}
-			if got := policy(t, fixture).Grant(id, want).String(); got != c.want {
+			if got := policy(t, fixture).Grant(id, access.Origin{}, time.Time{}, want).String(); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			var none *access.Policy
-			if got := none.Grant(id, want); len(got.Resources()) > 0 {
+			if got := none.Grant(id, access.Origin{}, time.Time{}, want); len(got.Resources()) > 0 {
 				t.Errorf("without a policy: %s", got)
 			}
 		})
 	}
 	closed := policy(t, "version: 1\nrules: []")
 	want, _ := access.ParseScopes([]string{"registry:catalog:* registry:api:*"})
-	if got := closed.Grant(access.Identity{}, want).String(); got != "" {
+	if got := closed.Grant(access.Identity{}, access.Origin{}, time.Time{}, want).String(); got != "" {
 		t.Errorf("anonymous holds %q where nothing is open to anyone", got)
 	}
 }
@@ -225,11 +231,11 @@ func TestGrantNarrowed(t *testing.T) {
 		{[]string{"*/y"}, []string{"pull", "push"}, "repository:team-b/y:pull,push"},
 		{nil, []string{"admin"}, ""},
 	} {
-		n, err := access.NewNarrowing(c.repos, c.actions)
+		n, err := access.NewNarrowing(c.repos, c.actions, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := policy(t, fixture).Grant(access.Identity{Principal: user("bob"), Narrowing: n}, want).String(); got != c.want {
+		if got := policy(t, fixture).Grant(access.Identity{Principal: user("bob"), Narrowing: n}, access.Origin{}, time.Time{}, want).String(); got != c.want {
 			t.Errorf("narrowed to %v %v: %q, want %q", c.repos, c.actions, got, c.want)
 		}
 	}
@@ -277,7 +283,7 @@ func decisions(pol *access.Policy) []string {
 				out = append(out, who+" "+a+" "+string(repo))
 			}
 		}
-		if pol.AllowsAdmin(p) {
+		if isAdmin(pol, p) {
 			out = append(out, who+" admin")
 		}
 	}
@@ -314,22 +320,25 @@ func FuzzPolicyOnlyGives(f *testing.F) {
 	})
 }
 
-// TestAllowsAllocates nothing: it runs on every request.
-func TestAllowsAllocates(t *testing.T) {
+// TestDecideAllocates nothing: it runs on every request.
+func TestDecideAllocates(t *testing.T) {
 	pol := policy(t, fixture)
 	bob, n := user("dave", "a", "b"), access.Narrowing{}
-	narrowed, err := access.NewNarrowing([]string{"team-b/**", "x*"}, []string{"pull"})
+	narrowed, err := access.NewNarrowing([]string{"team-b/**", "x*"}, []string{"pull"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	held := access.GrantsOf([]access.Claim{{Type: "repository", Name: "team-b/x/y", Actions: []string{"pull"}}})
 	au := access.Authority{Identity: access.Identity{Principal: bob}, Policy: pol, Held: held, Token: access.TokenFacts{ID: "t"}}
 	for name, f := range map[string]func(){
-		"Allows":           func() { pol.Allows(bob, access.Pull, "team-b/x/y") },
-		"refused":          func() { pol.Allows(bob, access.Delete, "team-c/x/y") },
-		"AllowsAdmin":      func() { pol.AllowsAdmin(bob) },
-		"Narrowing.Allows": func() { n.Allows(access.Pull, "a/b"); narrowed.Allows(access.Pull, "team-b/x/y") },
-		"Check":            func() { _ = au.Check(access.Pull, "team-b/x/y") },
+		"Decide":  func() { pol.Decide(access.Query{Principal: bob, Action: access.Pull, Name: "team-b/x/y"}) },
+		"refused": func() { pol.Decide(access.Query{Principal: bob, Action: access.Delete, Name: "team-c/x/y"}) },
+		"admin":   func() { isAdmin(pol, bob) },
+		"Narrowing.Allows": func() {
+			n.Allows(access.Pull, "a/b", access.Origin{})
+			narrowed.Allows(access.Pull, "team-b/x/y", access.Origin{})
+		},
+		"Check": func() { _ = au.Check(access.Pull, "team-b/x/y") },
 	} {
 		if got := testing.AllocsPerRun(100, f); got != 0 {
 			t.Errorf("%s allocates %v times", name, got)
@@ -337,8 +346,8 @@ func TestAllowsAllocates(t *testing.T) {
 	}
 }
 
-// BenchmarkAllows: a policy of 10,000 rules costs a principal what its own do.
-func BenchmarkAllows(b *testing.B) {
+// BenchmarkDecide: a policy of 10,000 rules costs a principal what its own do.
+func BenchmarkDecide(b *testing.B) {
 	var large []string
 	for i := range access.MaxPolicyRules - 2 {
 		large = append(large, fmt.Sprintf(`who: ["user:u%d"], what: ["team-%d/**"], may: [pull, push]`, i, i))
@@ -358,7 +367,7 @@ func BenchmarkAllows(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				c.pol.Allows(c.who, access.Pull, c.repo)
+				c.pol.Decide(access.Query{Principal: c.who, Action: access.Pull, Name: string(c.repo)})
 			}
 		})
 	}

@@ -1,6 +1,12 @@
 package access
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // An ID names a principal for ever; it is comparable and safe to log.
 type ID struct {
@@ -16,6 +22,7 @@ const (
 	Anonymous Kind = ""
 	User      Kind = "user"
 	Robot     Kind = "robot"
+	External  Kind = "external" // proven by a trusted issuer; no account of ours
 )
 
 // A Principal is who a request acts for, once proven. The zero value is
@@ -26,16 +33,31 @@ type Principal struct {
 	// UID identifies a local account for ever: a name that is used again gets
 	// another UID. "" for anonymous.
 	UID    string
-	Groups []string // local groups, sorted
+	Groups []string // local groups, sorted; an external principal is in none
+	// Claims are what the issuer says about an external principal.
+	Claims map[string]string
+}
+
+// ExternalPrincipal returns who a trusted issuer calls name. Its UID comes of
+// both, so that it is the same on every process and no local account's.
+func ExternalPrincipal(issuer, name string, claims map[string]string) Principal {
+	// The length keeps "ab"+"c" and "a"+"bc" apart.
+	sum := sha256.Sum256([]byte(strconv.Itoa(len(issuer)) + ":" + issuer + name))
+	uid := "x" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+	return Principal{ID: ID{Issuer: issuer, Name: name}, Kind: External, UID: uid, Claims: claims}
 }
 
 // IsAnonymous reports whether nobody was proven.
 func (p Principal) IsAnonymous() bool { return p.Kind == Anonymous }
 
-// String returns "user:alice", "robot:ci" or "anonymous".
+// String returns "user:alice", "robot:ci", "external:NAME (ISSUER)" or
+// "anonymous".
 func (p Principal) String() string {
-	if p.IsAnonymous() {
+	switch p.Kind {
+	case Anonymous:
 		return "anonymous"
+	case External:
+		return string(p.Kind) + ":" + p.Name + " (" + p.Issuer + ")"
 	}
 	return string(p.Kind) + ":" + p.Name
 }
@@ -43,7 +65,7 @@ func (p Principal) String() string {
 // A Proof says how a principal was proven, so that revoking the credential
 // ends what came of it. The zero value is "no credential" (anonymous) .
 type Proof struct {
-	Method string // "password", "key", "session"
+	Method string // "password", "key", "session", "certificate"
 	KeyID  string // access key it came from, or ""
 	// SessionID is the identity token it came from, or "". A session that was
 	// begun with an access key has both.

@@ -6,23 +6,11 @@ import (
 	"strings"
 )
 
-// An Action is what a principal does to a repository, or an administrative
-// right.
-type Action string
-
-// The actions on repositories, and Admin, which concerns the registry: accounts,
-// keys, policy, sweeps.
-const (
-	Pull   Action = "pull"
-	Push   Action = "push"
-	Delete Action = "delete"
-	Admin  Action = "admin"
-)
-
 // Resource types and names that appear in scopes beside "repository".
 const (
 	typeRepository = "repository"
 	typeRegistry   = "registry"
+	typeName       = "name"    // in a Denied alone: a name in the tree
 	nameCatalog    = "catalog" // registry:catalog:* lets a token list repositories
 	nameAPI        = "api"     // registry:api:* lets a token speak to the admin API
 )

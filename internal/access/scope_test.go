@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -122,7 +123,7 @@ func FuzzParseScopes(f *testing.F) {
 		if len(seen) > access.MaxScopeResources {
 			t.Errorf("%d resources", len(seen))
 		}
-		given := pol.Grant(access.Identity{Principal: user("alice", "b")}, s)
+		given := pol.Grant(access.Identity{Principal: user("alice", "b")}, access.Origin{}, time.Time{}, s)
 		for _, r := range given.Resources() {
 			if seen[r] == nil {
 				t.Errorf("%s was given and not asked for in %q", r, s)

@@ -102,11 +102,7 @@ func (s *Service) CreateKey(ctx context.Context, who Name, n NewKey) (Key, acces
 
 // checkNarrowing returns n ready for use. Errors: *Invalid.
 func checkNarrowing(n access.Narrowing) (access.Narrowing, error) {
-	actions := make([]string, len(n.Actions))
-	for i, a := range n.Actions {
-		actions[i] = string(a)
-	}
-	ready, err := access.NewNarrowing(n.Repositories, actions)
+	ready, err := n.Checked()
 	if err != nil {
 		return access.Narrowing{}, invalidBecause(err)
 	}

@@ -122,7 +122,7 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyChange, author access
 	if err != nil {
 		return PolicyVersion{}, invalidBecause(err)
 	}
-	if !policy.AllowsAdmin(author) {
+	if !policy.Decide(access.Query{Principal: author, Action: access.Admin}).Allowed {
 		return PolicyVersion{}, invalid("this policy would take the admin right from %s, who applies it, and nobody could undo that; keep a rule that gives admin to %s or to one of its groups", author, author)
 	}
 	return s.savePolicy(ctx, c, author.String())
@@ -143,11 +143,12 @@ const (
 	firstAdmin  = "admin"
 	firstGroup  = "admins"
 	firstPolicy = `# Who may do what. Rules only give; what no rule gives is denied.
-version: 1
+version: 2
 rules:
-  - who: ["group:admins"]
-    what: ["**"]
-    may: [pull, push, delete, admin]
+  - name: administrators
+    subjects: ["group:admins"]
+    repositories: ["**"]
+    actions: [pull, push, delete, admin]
 `
 )
 

@@ -35,7 +35,7 @@ func TestPolicyWhileTheDatabaseHangs(t *testing.T) {
 		for range 20 {
 			group.Go(func() {
 				p, err := s.Current(context.Background())
-				if err != nil || !p.AllowsAdmin(access.Principal{ID: access.ID{Name: "admin"}, Kind: access.User, Groups: []string{"admins"}}) {
+				if err != nil || !allows(p, access.Principal{ID: access.ID{Name: "admin"}, Kind: access.User, Groups: []string{"admins"}}, access.Admin, "") {
 					t.Errorf("policy %+v, %v", p, err)
 				}
 			})

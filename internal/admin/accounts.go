@@ -19,7 +19,7 @@ func (c *call) whoami() error {
 	return c.json(http.StatusOK, client.Whoami{
 		Principal: id.Principal.String(),
 		Groups:    list(id.Principal.Groups),
-		Admin:     c.authority.MayAdmin(),
+		Admin:     c.authority.MayManage(access.Admin, ""),
 		Method:    id.Proof.Method,
 		KeyID:     id.Proof.KeyID,
 		SessionID: id.Proof.SessionID,
@@ -207,7 +207,7 @@ func (c *call) removeMember() error {
 	if member == c.own() {
 		without := c.principal()
 		without.Groups = slices.DeleteFunc(slices.Clone(without.Groups), func(g string) bool { return g == group })
-		if !c.authority.Policy.AllowsAdmin(without) {
+		if !c.authority.Policy.Decide(access.Query{Principal: without, Action: access.Admin}).Allowed {
 			return refuse(http.StatusConflict, "own-account", "you would take the admin right from the account you are using; another administrator must do that")
 		}
 	}

@@ -191,7 +191,7 @@ func (f *fixture) as(name string) bearer {
 // key makes a key and logs in with it.
 func (f *fixture) key(owner account.Name, life time.Duration, repositories, actions []string) (account.Key, bearer) {
 	f.t.Helper()
-	n, err := access.NewNarrowing(repositories, actions)
+	n, err := access.NewNarrowing(repositories, actions, nil)
 	f.ok(err)
 	k, s, err := f.accounts.CreateKey(f.t.Context(), owner, account.NewKey{Life: life, Narrowing: n})
 	f.ok(err)

@@ -19,7 +19,7 @@ func (c *call) owner() (uid string, err error) {
 	if given == "" || given == c.principal().String() {
 		return c.principal().UID, nil
 	}
-	if err := c.authority.CheckAdmin(); err != nil {
+	if err := c.authority.CheckManage(access.Admin, ""); err != nil {
 		return "", err
 	}
 	if given == client.Everybody {
@@ -79,7 +79,7 @@ func (c *call) createKey() error {
 		}
 	}
 	if owner != c.own() {
-		if err := c.authority.CheckAdmin(); err != nil {
+		if err := c.authority.CheckManage(access.Admin, ""); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func (c *call) createKey() error {
 	if own && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
 	}
-	narrowing, err := access.NewNarrowing(in.Repositories, in.Actions)
+	narrowing, err := access.NewNarrowing(in.Repositories, in.Actions, nil)
 	if err != nil {
 		return badRequest("%s", err) // its text is fit for the client
 	}
@@ -121,7 +121,7 @@ func (c *call) revokeKey() error {
 		return err
 	}
 	// Another's key is, to everybody but administrators, one that does not exist.
-	if k.AccountID != c.principal().UID && !c.authority.MayAdmin() {
+	if k.AccountID != c.principal().UID && !c.authority.MayManage(access.Admin, "") {
 		return account.ErrUnknown
 	}
 	if err := c.door.Accounts.RevokeKey(c.r.Context(), id); err != nil {
@@ -137,9 +137,9 @@ func (c *call) revokeSession() error {
 	identity := c.authority.Identity
 	switch {
 	case id == identity.Proof.SessionID:
-	case !identity.Narrowing.IsZero() && !c.authority.MayAdmin():
+	case !identity.Narrowing.IsZero() && !c.authority.MayManage(access.Admin, ""):
 		return errNarrowed
-	case !c.authority.MayAdmin():
+	case !c.authority.MayManage(access.Admin, ""):
 		mine, err := c.door.Tokens.Sessions(c.r.Context(), c.principal().UID)
 		if err != nil {
 			return err

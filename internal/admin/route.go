@@ -142,7 +142,7 @@ func (c *call) mayCall() error {
 
 // manage asks for an administrative right over a name in the tree, or over the
 // whole registry for "".
-func (c *call) manage(access.Action, string) error { return c.authority.CheckAdmin() }
+func (c *call) manage(access.Action, string) error { return c.authority.CheckManage(access.Admin, "") }
 
 // name returns a name that the path holds: its slashes are written "~" there.
 func (c *call) name(parameter string) string {

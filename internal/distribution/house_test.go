@@ -72,7 +72,7 @@ func (g gate) Authorize(_ context.Context, bearer string) (access.Authority, err
 	if err != nil {
 		return access.Authority{}, err
 	}
-	au.Held = g.policy.Grant(au.Identity, want)
+	au.Held = g.policy.Grant(au.Identity, au.Origin, au.Now, want)
 	// An expired token and a live one of the same bearer have the same id.
 	au.Token.ID = "jti-" + name + "-" + scopes
 	au.Token.Expires = time.Now().Add(time.Hour)

@@ -62,7 +62,7 @@ var midway = []struct {
 	}, 403, oci.Denied},
 	{"S-22 its key is narrowed", func(au access.Authority) (access.Authority, error) {
 		var err error
-		au.Identity.Narrowing, err = access.NewNarrowing(nil, []string{"pull"})
+		au.Identity.Narrowing, err = access.NewNarrowing(nil, []string{"pull"}, nil)
 		return au, err
 	}, 403, oci.Denied},
 	{"nobody can say", func(access.Authority) (access.Authority, error) {

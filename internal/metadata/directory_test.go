@@ -217,7 +217,7 @@ func TestKeys(t *testing.T) {
 		bot.Kind = access.Robot
 		must(t, d.AddAccounts(ctx, bot))
 		must(t, d.AddAccounts(ctx, accountOf("alice")))
-		narrowing, err := access.NewNarrowing([]string{"team-a/**"}, []string{"pull"})
+		narrowing, err := access.NewNarrowing([]string{"team-a/**"}, []string{"pull"}, nil)
 		must(t, err)
 		k1, k2, k3 := keyOf("k1", "uid-ci"), keyOf("k2", "uid-ci"), keyOf("k3", "uid-alice")
 		k1.Narrowing, k2.Created = narrowing, created.Add(time.Minute)

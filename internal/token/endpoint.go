@@ -39,7 +39,7 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := s.answer(r.Context(), req)
+	a, err := s.answer(r.Context(), req, from)
 	switch {
 	case errors.Is(err, access.ErrBadCredential):
 		return answer{}, s.refuseCredential(req.credential)
@@ -49,7 +49,7 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	return a, err
 }
 
-func (s *Service) answer(ctx context.Context, req request) (answer, error) {
+func (s *Service) answer(ctx context.Context, req request, from access.Origin) (answer, error) {
 	id, err := s.authenticate(ctx, req.credential)
 	if err != nil {
 		return answer{}, err
@@ -58,7 +58,7 @@ func (s *Service) answer(ctx context.Context, req request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return s.issue(ctx, req, id, policy.Grant(id, req.scope))
+	return s.issue(ctx, req, id, policy.Grant(id, from, s.now(), req.scope))
 }
 
 // authenticate asks the one authenticator for the kind of c. Nothing else is

@@ -225,7 +225,7 @@ func TestClaimForgery(t *testing.T) {
 		uid := f.good["uid"].(string)
 		session := func(a answer) string { return claims(t, a.Token)["sid"].(string) }
 		own, bobs := session(f.login("alice")), session(f.login("bob"))
-		narrowing, err := access.NewNarrowing(nil, []string{"pull"})
+		narrowing, err := access.NewNarrowing(nil, []string{"pull"}, nil)
 		f.ok(err)
 		k, key := f.fixture.key(user("alice"), account.NewKey{Narrowing: narrowing})
 		narrowed := session(f.do(get("offline_token=true", "alice:"+key)))

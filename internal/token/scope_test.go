@@ -84,7 +84,7 @@ func TestTokenSizeIsBounded(t *testing.T) {
 // and at each check.
 func TestNarrowing(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		narrowing, err := access.NewNarrowing([]string{"team-a/app"}, []string{"pull"})
+		narrowing, err := access.NewNarrowing([]string{"team-a/app"}, []string{"pull"}, nil)
 		f.ok(err)
 		_, key := f.key(user("alice"), account.NewKey{Narrowing: narrowing})
 		const ask = "repository:team-a/app:pull,push repository:team-a/b:pull repository:public/x:pull"

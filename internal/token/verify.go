@@ -48,7 +48,7 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 		if err != nil {
 			return access.Authority{}, fmt.Errorf("read policy: %w", err)
 		}
-		return access.Authority{Policy: policy}, nil
+		return access.Authority{Policy: policy, Now: s.now()}, nil
 	}
 	if len(bearer) > maxToken {
 		return access.Authority{}, access.ErrInvalidToken
@@ -84,7 +84,7 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 		return access.Authority{}, access.ErrInvalidToken
 	}
 	return access.Authority{
-		Identity: id, Policy: known.value.policy, Held: v.held,
+		Identity: id, Policy: known.value.policy, Held: v.held, Now: now,
 		Token: access.TokenFacts{
 			ID: v.claims.ID, Issued: time.Unix(v.claims.Issued, 0), Expires: time.Unix(v.claims.Expires, 0).Add(s.leeway),
 			Expired: expired,
