@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/client"
 )
 
@@ -150,14 +149,9 @@ is listed by file, line and field; the exit code is then 1.`,
 				if err != nil {
 					return err
 				}
-				_, err = access.ParsePolicy(document)
-				invalid, ok := errors.AsType[*access.PolicyError](err)
-				switch {
-				case ok:
+				switch err := checkDocument(cmd, file, document); {
+				case errors.Is(err, errInvalid):
 					wrong++
-					for _, at := range invalid.Problems {
-						say(cmd, "%s: %s", file, oneLine(at.String()))
-					}
 				case err != nil:
 					return fmt.Errorf("read %s: %w", file, err)
 				default:
