@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -50,7 +51,7 @@ func New(d Deps, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &door{Deps: d, Options: o, mux: http.NewServeMux()}
+	h := &door{Deps: d, Options: o, mux: http.NewServeMux(), description: sync.OnceValue(openAPI)}
 	for _, rt := range routes {
 		h.mux.HandleFunc(rt.method+" "+client.APIPath+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			h.serve(&call{door: h, w: w, r: r, route: rt})
@@ -67,6 +68,8 @@ type door struct {
 	Deps
 	Options
 	mux *http.ServeMux
+	// description is the OpenAPI document.
+	description func() []byte
 }
 
 func (h *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -124,7 +124,10 @@ func (c *call) readJSON(out any) error {
 // decode is strict where encoding/json is not: it would take "Password" and
 // "paſſword" for "password", the last of two, and anything after the end.
 func decode(b []byte, out any) error {
-	fields := jsonFields(reflect.TypeOf(out).Elem())
+	var fields []string
+	for _, f := range jsonFields(reflect.TypeOf(out).Elem()) {
+		fields = append(fields, f.name)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return badRequest("the body must be a JSON object")
@@ -173,16 +176,6 @@ func notJSON(err error) error {
 		return badRequest("the body is not valid JSON: %s at byte %d", e, e.Offset)
 	}
 	return badRequest("the body is not valid JSON")
-}
-
-// jsonFields returns the names of the fields of a body's type.
-func jsonFields(t reflect.Type) []string {
-	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
 }
 
 // json answers with v.

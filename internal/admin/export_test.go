@@ -6,6 +6,7 @@ import "net/http"
 type Route struct {
 	Method, Pattern string
 	ID, Summary     string
+	Success         int
 	// Decided: it says who may. Admin: for administrators alone. Narrowed: for
 	// narrowed credentials too.
 	Decided, Admin, Narrowed bool
@@ -15,10 +16,13 @@ type Route struct {
 func Routes() []Route {
 	var out []Route
 	for _, rt := range routes {
-		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.who.decided(), rt.who.own == nothing, rt.who.own == everything})
+		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.success(), rt.who.decided(), rt.who.own == nothing, rt.who.own == everything})
 	}
 	return out
 }
+
+// OpenAPI returns the description of the API.
+func OpenAPI() []byte { return openAPI() }
 
 // Challenge returns the challenge of an answer to r for a token that lacks the scope.
 func Challenge(o Options, r *http.Request, reason string) string {

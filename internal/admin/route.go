@@ -16,10 +16,11 @@ type route struct {
 	id              string // the operation's name in OpenAPI, such as "listUsers"
 	summary         string // one line about it, without a full stop
 	who             who
-	query           string // names of the parameters, separated by a space
+	query, header   string // names of the parameters, separated by a space; see parameters
 	in              any    // zero value of the body's type, or a document; nil: no body
 	out             any    // zero value of the answer's type, or a document; nil: nothing
 	status          int    // of success; 0: 200, or 204 without an answer
+	again           bool   // creating what is there already, just so, is answered 200
 	// kind and object are of the event that the ledger records: what happened,
 	// such as "account.disabled", and to what, such as "{name}".
 	kind, object string

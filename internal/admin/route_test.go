@@ -21,6 +21,7 @@ var samples = map[string]struct {
 	admin, plain int
 }{
 	"GET /whoami":                             {req{path: "/whoami"}, 200, 200},
+	"GET /openapi.json":                       {req{path: "/openapi.json"}, 200, 200},
 	"GET /users":                              {req{path: "/users"}, 200, 403},
 	"POST /users":                             {req{path: "/users", body: `{"name":"new","password":"a password"}`}, 201, 403},
 	"GET /users/{name}":                       {req{path: "/users/alice"}, 200, 403},

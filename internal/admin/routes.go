@@ -8,12 +8,17 @@ import "github.com/sallyport/sallyport/internal/client"
 // To add a route: give it a row, with a decision who may (holders, owners,
 // theNamed, anyCredential) and the types of internal/client that travel; a row
 // in the table of samples of the tests; a method of client.Client; and a command
-// that docs/cli.md shows. Names
-// of accounts and groups in a path are read with call.name.
+// that docs/cli.md shows. A parameter
+// is described once, in parameters. Names of accounts and groups in a path are
+// read with call.name.
 var routes = []route{
 	{
 		method: "GET", pattern: "/whoami", id: "whoami", summary: "Who the server takes the caller for", who: anyCredential(),
 		out: client.Whoami{}, serve: (*call).whoami,
+	},
+	{
+		method: "GET", pattern: "/openapi.json", id: "openapi", summary: "This description", who: anyCredential(),
+		out: document{"application/json"}, serve: (*call).describeAPI,
 	},
 
 	{
@@ -107,7 +112,7 @@ var routes = []route{
 	},
 	{
 		method: "PUT", pattern: "/policy", id: "applyPolicy", summary: "Replace the version of the policy that If-Match names", who: holders(managePolicy, registry),
-		query: "reason", in: document{"application/yaml", "text/plain"}, out: client.Policy{}, serve: (*call).applyPolicy,
+		query: "reason", header: "If-Match", in: document{"application/yaml", "text/plain"}, out: client.Policy{}, serve: (*call).applyPolicy,
 	},
 	{
 		method: "GET", pattern: "/policy/versions", id: "listPolicyVersions", summary: "List the versions of the policy, newest first", who: holders(managePolicy, registry),
