@@ -162,9 +162,14 @@ func decode(b []byte, out any) error {
 			return badRequest("field %q is null: leave it out instead", name)
 		}
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	strict := json.NewDecoder(bytes.NewReader(b))
+	strict.DisallowUnknownFields() // of objects inside
+	if err := strict.Decode(out); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return badRequest("field %q: want %s, not %s", e.Field, e.Type, e.Value)
+		}
+		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			return badRequest("field %.40s is not known", name)
 		}
 		return notJSON(err)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,6 +19,16 @@ var collections = map[string]string{"user": "users", "robot": "robots"}
 // Whoami returns who the server takes us for.
 func (c *Client) Whoami(ctx context.Context) (Whoami, error) {
 	return get[Whoami](ctx, c, "whoami")
+}
+
+// OpenAPI returns the server's description of the admin API, in OpenAPI 3.1.
+func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
+	return get[json.RawMessage](ctx, c, "openapi.json")
+}
+
+// Account returns one person ("user") or machine ("robot").
+func (c *Client) Account(ctx context.Context, kind, name string) (Account, error) {
+	return get[Account](ctx, c, collections[kind], name)
 }
 
 // Accounts returns all people ("user") or machines ("robot"), by name.

@@ -69,7 +69,7 @@ type AccountChange struct {
 // A NewPassword is the body of PUT /users/NAME/password. Current is needed for
 // the caller's own password, and only there.
 type NewPassword struct {
-	Current  Secret `json:"current"`
+	Current  Secret `json:"current,omitzero"`
 	Password Secret `json:"password"`
 }
 
@@ -100,11 +100,11 @@ type Key struct {
 // A NewKey is the body of POST /keys. An empty Owner is the caller; ExpiresIn is
 // in seconds, 0 for the server's default.
 type NewKey struct {
-	Owner        string   `json:"owner"`
-	Label        string   `json:"label"`
-	ExpiresIn    int64    `json:"expiresIn"`
-	Repositories []string `json:"repositories"`
-	Actions      []string `json:"actions"`
+	Owner        string   `json:"owner,omitempty"`
+	Label        string   `json:"label,omitempty"`
+	ExpiresIn    int64    `json:"expiresIn,omitempty"`
+	Repositories []string `json:"repositories,omitempty"`
+	Actions      []string `json:"actions,omitempty"`
 }
 
 // A CreatedKey is the answer to POST /keys: the one place that shows the secret.
@@ -141,8 +141,8 @@ type Policy struct {
 
 // A SweepRequest is the body of POST /gc.
 type SweepRequest struct {
-	DryRun bool `json:"dryRun"`
-	Large  bool `json:"large"` // remove whatever share of the known blobs is unused
+	DryRun bool `json:"dryRun,omitempty"`
+	Large  bool `json:"large,omitempty"` // remove whatever share of the known blobs is unused
 }
 
 // A Sweep says what a sweep did, or what a dry run found it would do.
