@@ -22,7 +22,7 @@ import (
 )
 
 // TestAdmin runs the commands that speak to the admin API against servers of
-// their own: the scripts of testdata/admin and the examples of docs/cli.md.
+// their own: the scripts of testdata/admin and the examples of docs/cli.md and docs/api.md.
 func TestAdmin(t *testing.T) {
 	t.Run("scripts", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
@@ -36,7 +36,8 @@ func TestAdmin(t *testing.T) {
 			},
 		})
 	})
-	t.Run("docs", testDocs)
+	t.Run("docs of the command line", testCLIDocs)
+	t.Run("docs of the API", testAPIDocs)
 }
 
 // adminPassword is the first password of every server's administrator. All
@@ -72,7 +73,7 @@ func startServer(dir string) (*testServer, error) {
 	}
 	s := &testServer{dir: dir, address: address, exited: make(chan error, 1)}
 	s.cmd = exec.Command("sallyport", "serve", "--data", filepath.Join(dir, "data"), "--listen", address,
-		"--health-listen", health, "--admin-password-file", password)
+		"--health-listen", health, "--log-format", "json", "--admin-password-file", password)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -191,16 +192,52 @@ func adminLeaves() []*cobra.Command {
 	return out
 }
 
+// wordless are the commands whose result is no data: what they did, they did, or
+// it is a text of its own.
+var wordless = []string{
+	"login", "logout", "user password", "user remove", "robot remove", "group add", "group remove",
+	"key revoke", "session revoke", "policy apply", "policy rollback", "policy validate", "openapi",
+}
+
+// TestOutputFlag: every command with a result gives it as data too.
+func TestOutputFlag(t *testing.T) {
+	for _, c := range adminLeaves() {
+		path := strings.TrimPrefix(c.CommandPath(), "sallyport ")
+		f := c.Flags().Lookup("output")
+		if has := f != nil && f.Shorthand == "o" && f.Value.Type() == "table|json|yaml"; has == slices.Contains(wordless, path) {
+			t.Errorf("%s has -o: %v", path, has)
+		}
+	}
+}
+
+// TestCompletion: what completes is for commands and flags that there are.
+func TestCompletion(t *testing.T) {
+	root := newRoot()
+	for path := range argumentsOf {
+		found, rest, err := root.Find(strings.Fields(path))
+		if err != nil || len(rest) > 0 || found.ValidArgsFunction == nil {
+			t.Errorf("%q is not completed (%v)", path, err)
+		}
+	}
+	for _, c := range leaves(root) {
+		for name := range flagsOf {
+			if _, completes := c.GetFlagCompletionFunc(name); completes != (c.Flags().Lookup(name) != nil) {
+				t.Errorf("%s: --%s completes: %v", c.CommandPath(), name, completes)
+			}
+		}
+	}
+}
+
 // TestHelp: every command explains itself, and its examples are command lines
 // that it takes.
 func TestHelp(t *testing.T) {
-	for _, c := range adminLeaves() {
+	for _, c := range leaves(newRoot()) {
 		t.Run(c.CommandPath(), func(t *testing.T) {
 			if c.Short == "" || strings.TrimSpace(c.Example) == "" {
 				t.Fatal("there is no description or no example")
 			}
 			for line := range strings.Lines(c.Example) {
-				words := strings.Fields(strings.ReplaceAll(line, "'", ""))
+				words := strings.Fields(strings.NewReplacer("'", "", "source <(", "", ")", "").Replace(line))
 				if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "<>") }); i >= 0 {
 					words = words[:i]
 				}

@@ -1,20 +1,25 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
 )
 
-const cliDocs = "../../docs/cli.md"
+const (
+	cliDocs = "../../docs/cli.md"
+	apiDocs = "../../docs/api.md"
+)
 
-// A shown command is one of a block of docs/cli.md, with what it prints.
+// A shown command is one of a block of a page of docs, with what it prints.
 type shownCommand struct {
 	line   int
 	text   string
@@ -23,9 +28,9 @@ type shownCommand struct {
 
 // shownCommands reads the blocks marked "console": commands after "$ ", their
 // further lines after "> ", and what they print.
-func shownCommands(t *testing.T) []shownCommand {
+func shownCommands(t *testing.T, page string) []shownCommand {
 	t.Helper()
-	b, err := os.ReadFile(cliDocs)
+	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,10 +59,71 @@ var (
 	spaces  = regexp.MustCompile(`  +`)
 )
 
-// testDocs runs every command that docs/cli.md shows, in order, and compares
-// what it prints. "…" stands for anything; times, and the width of columns, are
-// not compared; an id stands for the one that the server gave.
-func testDocs(t *testing.T) {
+// testCLIDocs runs docs/cli.md, which shows every command. Together they reach
+// every route: there is nothing that only the API can do, and what the commands
+// do they do through it.
+func testCLIDocs(t *testing.T) {
+	dir := t.TempDir()
+	s, err := startServer(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runDocs(t, cliDocs, s)
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	asked := s.asked(t)
+	for operation, route := range apiOperations(t) {
+		if !slices.ContainsFunc(asked, route.MatchString) {
+			t.Errorf("no command that %s shows reaches the operation %s of the API (%s)", cliDocs, operation, route)
+		}
+	}
+}
+
+// asked returns the requests that the server's log has: "GET /api/v1/users".
+func (s *testServer) asked(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(s.log.String()) {
+		var request struct{ Method, Path string }
+		if json.Unmarshal([]byte(line), &request) == nil && request.Method != "" {
+			out = append(out, request.Method+" "+request.Path)
+		}
+	}
+	return out
+}
+
+// apiOperations returns what the requests of each operation of the API look like.
+func apiOperations(t *testing.T) map[string]*regexp.Regexp {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var description struct {
+		Servers []struct{ URL string }
+		Paths   map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal(b, &description); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]*regexp.Regexp{}
+	for path, of := range description.Paths {
+		for method, operation := range of {
+			pattern := regexp.MustCompile(`\{\w+\}`).ReplaceAllString(description.Servers[0].URL+path, `[^/]+`)
+			out[operation.OperationID] = regexp.MustCompile("^" + strings.ToUpper(method) + " " + pattern + "$")
+		}
+	}
+	return out
+}
+
+// testAPIDocs runs docs/api.md, with an access key in ci.key.
+func testAPIDocs(t *testing.T) {
+	for _, tool := range []string{"curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("there is no %s here, which %s shows", tool, apiDocs)
+		}
+	}
 	dir := t.TempDir()
 	s, err := startServer(dir)
 	if err != nil {
@@ -68,27 +134,49 @@ func testDocs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	for _, text := range []string{
+		"sallyport login " + s.address + " --username admin --password-stdin --ca-file data/tls/ca.pem <admin-password.txt",
+		"sallyport robot add ci", "sallyport key create --for robot:ci >ci.key",
+	} {
+		if out, err := s.shell(text).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", text, err, out)
+		}
+	}
+	runDocs(t, apiDocs, s)
+}
+
+// shell returns a command of a shell in the server's directory, with its own
+// logins.
+func (s *testServer) shell(text string) *exec.Cmd {
+	cmd := exec.Command("sh", "-c", text)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.dir, "config"))
+	return cmd
+}
+
+// runDocs runs every command that a page shows, in order, and compares what it
+// prints. "…" stands for anything; times, and the width of columns, are not
+// compared; an id stands for the one that the server gave.
+func runDocs(t *testing.T, page string, s *testServer) {
+	t.Helper()
 	for name, text := range map[string]string{
 		"alice-password.txt": "canary-of-alice\n",
 		"next-password.txt":  "canary-of-the-administrator\ncanary-of-the-next-one\n",
 		"users.htpasswd":     "erin:$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ids := map[string]string{} // as the docs have them → as the server gave them
-	for _, c := range shownCommands(t) {
+	for _, c := range shownCommands(t, page) {
 		text := anyID.ReplaceAllStringFunc(c.text, func(id string) string {
 			if given, ok := ids[id]; ok {
 				return given
 			}
 			return id
 		})
-		cmd := exec.Command("sh", "-c", strings.ReplaceAll(text, "localhost:5000", s.address))
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
-		out, err := cmd.CombinedOutput()
+		out, err := s.shell(strings.ReplaceAll(text, "localhost:5000", s.address)).CombinedOutput()
 		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 			t.Fatal(err)
 		}
@@ -97,7 +185,7 @@ func testDocs(t *testing.T) {
 			printed = nil
 		}
 		if !same(c.output, printed, s.address, ids) {
-			t.Fatalf("%s:%d: %s\nprints\n%s\n\nand the docs say\n%s", cliDocs, c.line, c.text, strings.Join(printed, "\n"), strings.Join(c.output, "\n"))
+			t.Fatalf("%s:%d: %s\nprints\n%s\n\nand the docs say\n%s", page, c.line, c.text, strings.Join(printed, "\n"), strings.Join(c.output, "\n"))
 		}
 	}
 }
@@ -142,7 +230,7 @@ func TestDocsAreWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	var shown strings.Builder
-	for _, c := range shownCommands(t) {
+	for _, c := range shownCommands(t, cliDocs) {
 		shown.WriteString(c.text + "\n")
 	}
 	for _, c := range adminLeaves() {

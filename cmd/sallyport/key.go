@@ -88,7 +88,7 @@ for its own owner, which would go on after the first is revoked.`,
 			return fmt.Errorf("create key: %w", err)
 		}
 		say(cmd, "key %s of %s, until %s; its secret is shown this once", client.Printable(k.ID), client.Printable(k.Owner), date(&k.Expires))
-		if *f == jsonFormat {
+		if f.data() {
 			return f.write(cmd, k, nil)
 		}
 		return result(cmd, "%s", client.Printable(k.Secret.Reveal()))

@@ -70,8 +70,9 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, "run: " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newServe(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newVersion(), newCompletion())
 	root.AddCommand(adminCommands()...)
+	addCompletion(root)
 	return root
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,14 +19,17 @@ type format string
 const (
 	tableFormat format = "table"
 	jsonFormat  format = "json"
+	yamlFormat  format = "yaml"
 )
 
+var formats = []string{string(tableFormat), string(jsonFormat), string(yamlFormat)}
+
 func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "table|json" }
+func (f *format) Type() string   { return "table|json|yaml" }
 
 func (f *format) Set(s string) error {
-	if s != string(tableFormat) && s != string(jsonFormat) {
-		return fmt.Errorf("use table or json")
+	if !slices.Contains(formats, s) {
+		return fmt.Errorf("use table, json or yaml")
 	}
 	*f = format(s)
 	return nil
@@ -35,8 +40,24 @@ func addFormat(cmd *cobra.Command) *format {
 	f := tableFormat
 	cmd.Flags().VarP(&f, "output", "o", "form of the result")
 	// Fails only for a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return &f
+}
+
+// say tells what was done, unless the result is wanted as data.
+func (f *format) say(cmd *cobra.Command, format string, args ...any) error {
+	if f.data() {
+		return nil
+	}
+	return result(cmd, format, args...)
+}
+
+// end writes v, if the result is wanted as data, and joins a failure to err.
+func (f *format) end(cmd *cobra.Command, v any, err error) error {
+	if !f.data() {
+		return err
+	}
+	return errors.Join(err, f.write(cmd, v, nil))
 }
 
 // A table is a listing for people. Cells may hold anything.
@@ -47,11 +68,17 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write writes v as JSON, or t. What a server sent cannot play with the
+// data reports whether the result is wanted as data, not as text for people.
+func (f *format) data() bool { return *f != tableFormat }
+
+// write writes v as data, or t. What a server sent cannot play with the
 // terminal: it is escaped here, once for all commands.
 func (f *format) write(cmd *cobra.Command, v any, t *table) error {
-	if *f == jsonFormat {
+	switch *f {
+	case jsonFormat:
 		return client.WriteJSON(cmd.OutOrStdout(), v)
+	case yamlFormat:
+		return writeYAML(cmd.OutOrStdout(), v)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{t.head}, t.rows...) {

@@ -56,7 +56,7 @@ is based on, and does not store it.`,
 		if err != nil {
 			return fmt.Errorf("show policy: %w", err)
 		}
-		if *f == jsonFormat {
+		if f.data() {
 			return f.write(cmd, p, nil)
 		}
 		document := fmt.Sprintf("# sallyport policy version %d, applied %s by %s\n%s", p.Version, date(&p.Applied), client.Printable(p.Author), p.Document)

@@ -18,7 +18,9 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the registry",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  sallyport serve
+  sallyport serve --config sallyport.yaml`,
+		Args: arguments(cobra.NoArgs),
 	}
 	source := addConfigFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -12,7 +12,7 @@ import (
 // newAccounts returns "sallyport user" or "sallyport robot".
 func newAccounts(kind string) *cobra.Command {
 	short := "Manage people: local accounts with a password"
-	members := []*cobra.Command{newAccountList(kind)}
+	members := []*cobra.Command{newAccountList(kind), newAccountShow(kind)}
 	if kind == "robot" {
 		short = "Manage robots: accounts for machines, with access keys alone"
 		members = append(members, newRobotAdd())
@@ -20,36 +20,53 @@ func newAccounts(kind string) *cobra.Command {
 		members = append(members, newUserAdd(), newUserPassword(), newUserImport())
 	}
 	members = append(members,
-		newAccountChange(kind, "disable", "Take every right from accounts, until they are enabled", "disabled", disable),
-		newAccountChange(kind, "enable", "Give disabled accounts their rights again", "enabled", enable),
-		newAccountChange(kind, "remove", "Remove accounts for ever, with their keys and sessions", "removed", (*client.Client).RemoveAccount),
+		newAccountSwitch(kind, "disable", "Take every right from accounts, until they are enabled", "disabled", (*client.Client).Disable),
+		newAccountSwitch(kind, "enable", "Give disabled accounts their rights again", "enabled", (*client.Client).Enable),
+		newAccountRemove(kind),
 	)
 	return family(kind, short, members...)
 }
 
-func disable(c *client.Client, ctx context.Context, kind, name string) error {
-	_, err := c.Disable(ctx, kind, name)
-	return err
-}
+// someone is an account for examples.
+var someone = map[string]string{"user": "alice", "robot": "ci"}
 
-func enable(c *client.Client, ctx context.Context, kind, name string) error {
-	_, err := c.Enable(ctx, kind, name)
-	return err
-}
-
-func newAccountChange(kind, verb, short, done string, change func(*client.Client, context.Context, string, string) error) *cobra.Command {
-	example := map[string]string{"user": "alice", "robot": "ci"}[kind]
-	return &cobra.Command{
+func newAccountSwitch(kind, verb, short, done string, change func(*client.Client, context.Context, string, string) (client.Account, error)) *cobra.Command {
+	cmd := &cobra.Command{
 		Use:     verb + " NAME…",
 		Short:   short,
-		Example: fmt.Sprintf("  sallyport %s %s %s", kind, verb, example),
+		Example: fmt.Sprintf("  sallyport %s %s %s", kind, verb, someone[kind]),
+		Args:    arguments(cobra.MinimumNArgs(1)),
+	}
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		changed := []client.Account{}
+		for _, name := range args {
+			a, err := change(c, cmd.Context(), kind, name)
+			if err != nil {
+				return f.end(cmd, changed, fmt.Errorf("%s %s:%s: %w", verb, kind, name, err))
+			}
+			changed = append(changed, a)
+			if err := f.say(cmd, "%s %s:%s", done, kind, name); err != nil {
+				return err
+			}
+		}
+		return f.end(cmd, changed, nil)
+	})
+	return cmd
+}
+
+func newAccountRemove(kind string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "remove NAME…",
+		Short:   "Remove accounts for ever, with their keys and sessions",
+		Example: fmt.Sprintf("  sallyport %s remove %s", kind, someone[kind]),
 		Args:    arguments(cobra.MinimumNArgs(1)),
 		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			for _, name := range args {
-				if err := change(c, cmd.Context(), kind, name); err != nil {
-					return fmt.Errorf("%s %s:%s: %w", verb, kind, name, err)
+				if err := c.RemoveAccount(cmd.Context(), kind, name); err != nil {
+					return fmt.Errorf("remove %s:%s: %w", kind, name, err)
 				}
-				if err := result(cmd, "%s %s:%s", done, kind, name); err != nil {
+				if err := result(cmd, "removed %s:%s", kind, name); err != nil {
 					return err
 				}
 			}
@@ -71,15 +88,37 @@ func newAccountList(kind string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := &table{head: []string{"NAME", "STATE", "GROUPS", "CREATED"}}
-		for _, a := range accounts {
-			state := "active"
-			if a.Disabled {
-				state = "disabled"
-			}
-			t.add(a.Name, state, words(a.Groups), date(&a.Created))
+		return f.write(cmd, accounts, accountTable(accounts...))
+	})
+	return cmd
+}
+
+func accountTable(accounts ...client.Account) *table {
+	t := &table{head: []string{"NAME", "STATE", "GROUPS", "CREATED"}}
+	for _, a := range accounts {
+		state := "active"
+		if a.Disabled {
+			state = "disabled"
 		}
-		return f.write(cmd, accounts, t)
+		t.add(a.Name, state, words(a.Groups), date(&a.Created))
+	}
+	return t
+}
+
+func newAccountShow(kind string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   map[string]string{"user": "Show a person", "robot": "Show a robot"}[kind],
+		Example: fmt.Sprintf("  sallyport %s show %s\n  sallyport %s show %s -o yaml", kind, someone[kind], kind, someone[kind]),
+		Args:    arguments(cobra.ExactArgs(1)),
+	}
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		a, err := c.Account(cmd.Context(), kind, args[0])
+		if err != nil {
+			return fmt.Errorf("show %s:%s: %w", kind, args[0], err)
+		}
+		return f.write(cmd, a, accountTable(a))
 	})
 	return cmd
 }
@@ -94,6 +133,7 @@ func newUserAdd() *cobra.Command {
 		Args: arguments(cobra.ExactArgs(1)),
 	}
 	addPasswordStdin(cmd, "read the password from standard input")
+	f := addFormat(cmd)
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
 		keys, err := openKeyboard(cmd)
 		if err != nil {
@@ -107,26 +147,28 @@ func newUserAdd() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("add user:%s: %w", args[0], err)
 		}
-		return result(cmd, "added user:%s", client.Printable(a.Name))
+		return f.end(cmd, a, f.say(cmd, "added user:%s", client.Printable(a.Name)))
 	})
 	return cmd
 }
 
 func newRobotAdd() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "add NAME",
 		Short:   "Add a robot",
 		Long:    "Add a robot. It has no password: make it an access key with \"sallyport key create --for robot:NAME\".",
 		Example: "  sallyport robot add ci",
 		Args:    arguments(cobra.ExactArgs(1)),
-		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
-			a, err := c.AddRobot(cmd.Context(), args[0])
-			if err != nil {
-				return fmt.Errorf("add robot:%s: %w", args[0], err)
-			}
-			return result(cmd, "added robot:%s", client.Printable(a.Name))
-		}),
 	}
+	f := addFormat(cmd)
+	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		a, err := c.AddRobot(cmd.Context(), args[0])
+		if err != nil {
+			return fmt.Errorf("add robot:%s: %w", args[0], err)
+		}
+		return f.end(cmd, a, f.say(cmd, "added robot:%s", client.Printable(a.Name)))
+	})
+	return cmd
 }
 
 func newUserPassword() *cobra.Command {
@@ -193,23 +235,24 @@ Only bcrypt hashes (htpasswd -B) are taken; each is replaced by a stronger one
 at the next login. If one line is bad, nobody is added.`,
 		Example: `  sallyport user import htpasswd users.htpasswd`,
 		Args:    arguments(cobra.ExactArgs(1)),
-		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {
-			file, err := readInput(cmd, args[0])
-			if err != nil {
+	}
+	f := addFormat(htpasswd)
+	htpasswd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		file, err := readInput(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		imported, err := c.ImportHtpasswd(cmd.Context(), file)
+		if err != nil {
+			return fmt.Errorf("import %s: %w", args[0], err)
+		}
+		for _, name := range imported.Users {
+			if err := f.say(cmd, "added user:%s", client.Printable(name)); err != nil {
 				return err
 			}
-			imported, err := c.ImportHtpasswd(cmd.Context(), file)
-			if err != nil {
-				return fmt.Errorf("import %s: %w", args[0], err)
-			}
-			for _, name := range imported.Users {
-				if err := result(cmd, "added user:%s", client.Printable(name)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
-	}
+		}
+		return f.end(cmd, imported, nil)
+	})
 	return family("import", "Add people from elsewhere", htpasswd)
 }
 

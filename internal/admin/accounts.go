@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -70,10 +71,39 @@ func (c *call) addUser() error {
 		return err
 	}
 	a, err := c.door.Accounts.AddUser(c.r.Context(), in.Name, in.Password.Secret)
+	if errors.Is(err, account.ErrExists) {
+		return c.sameUser(in, err)
+	}
 	if err != nil {
 		return err
 	}
 	return c.json(http.StatusCreated, view(a))
+}
+
+// sameUser answers with the person that is there, if the password is the same: a
+// request whose answer was lost can be sent again. taken is the answer otherwise.
+func (c *call) sameUser(in client.NewUser, taken error) error {
+	p := access.Password{Name: in.Name, Secret: in.Password.Secret, From: c.authority.Origin}
+	_, err := c.door.Accounts.Passwords().Authenticate(c.r.Context(), p)
+	if errors.Is(err, access.ErrBadCredential) {
+		return taken
+	}
+	if err != nil {
+		return err
+	}
+	return c.sameAccount(account.Name{Kind: access.User, Name: in.Name}, taken)
+}
+
+// sameAccount answers with the account that is there.
+func (c *call) sameAccount(n account.Name, taken error) error {
+	a, err := c.door.Accounts.Find(c.r.Context(), n)
+	if errors.Is(err, account.ErrUnknown) { // of the other kind, or removed just now
+		return taken
+	}
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, view(a))
 }
 
 func (c *call) addRobot() error {
@@ -82,6 +112,9 @@ func (c *call) addRobot() error {
 		return err
 	}
 	a, err := c.door.Accounts.AddRobot(c.r.Context(), in.Name)
+	if errors.Is(err, account.ErrExists) {
+		return c.sameAccount(account.Name{Kind: access.Robot, Name: in.Name}, err)
+	}
 	if err != nil {
 		return err
 	}

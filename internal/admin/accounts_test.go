@@ -130,8 +130,11 @@ func TestAccounts(t *testing.T) {
 			if made.Name != "dora-"+kind || made.Kind != kind || made.Disabled || made.Groups == nil || made.Created.IsZero() {
 				t.Errorf("added %+v", made)
 			}
-			f.refused(b, 409, add("dora-"+kind))
-			f.refused(b, 409, add("alice")) // robots and users share their names
+			if again := read[client.Account](f, b, 200, add("dora-"+kind)); !reflect.DeepEqual(again, made) {
+				t.Errorf("added again %+v, which was %+v", again, made)
+			}
+			f.refused(b, 409, add(map[string]string{"user": "ci", "robot": "alice"}[kind])) // they share their names
+			f.refused(b, 409, req{method: "POST", path: "/users", body: body(`{"name":%q,"password":"another one"}`, "dora-"+kind)})
 			one := all + "/dora-" + kind
 			if got := read[client.Account](f, b, 200, req{method: "GET", path: one}); got.Name != made.Name {
 				t.Errorf("got %+v", got)

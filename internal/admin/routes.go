@@ -27,7 +27,7 @@ var routes = []route{
 	},
 	{
 		method: "POST", pattern: "/users", id: "addUser", summary: "Add a person", who: holders(manageAccounts, anywhere),
-		in: client.NewUser{}, out: client.Account{}, status: 201, serve: (*call).addUser,
+		in: client.NewUser{}, out: client.Account{}, status: 201, again: true, serve: (*call).addUser,
 	},
 	{
 		method: "GET", pattern: "/users/{name}", id: "getUser", summary: "Show a person", who: holders(manageAccounts, "name"),
@@ -56,7 +56,7 @@ var routes = []route{
 	},
 	{
 		method: "POST", pattern: "/robots", id: "addRobot", summary: "Add a robot", who: holders(manageAccounts, anywhere),
-		in: client.NewRobot{}, out: client.Account{}, status: 201, serve: (*call).addRobot,
+		in: client.NewRobot{}, out: client.Account{}, status: 201, again: true, serve: (*call).addRobot,
 	},
 	{
 		method: "GET", pattern: "/robots/{name}", id: "getRobot", summary: "Show a robot", who: holders(manageAccounts, "name"),
