@@ -12,6 +12,7 @@
 //	registry      <- oci access blob
 //	lastuse       <-
 //	account       <- access lastuse
+//	federation    <- access
 //	token         <- access lastuse inbound
 //	gc            <- oci blob
 //	ledger        <- access
@@ -33,5 +34,5 @@
 //	golang.org/x/crypto           : account
 //	go.yaml.in/yaml               : access config
 //	net/http                      : inbound distribution token admin client server
-//	os                            : blob metadata client config server ledger
+//	os                            : blob federation metadata client config server ledger
 package sallyport

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -40,8 +41,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Format redacts under every verb: without it %d would print the fields.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
-// A Credential is a Password, an AccessKey, an IDToken or a RefreshToken, and
-// knows where it was presented.
+// A Credential is a Password, an AccessKey, an IDToken, a RefreshToken or a
+// Certificate, and knows where it was presented.
 type Credential interface{ credential() }
 
 type (
@@ -67,12 +68,19 @@ type (
 		Secret Secret
 		From   Origin
 	}
+	// Certificate is a client certificate, whose key the other side of the
+	// connection has shown to hold, and what it sent along. It is not verified.
+	Certificate struct {
+		Chain []*x509.Certificate // its own first, at least that
+		From  Origin
+	}
 )
 
 func (Password) credential()     {}
 func (AccessKey) credential()    {}
 func (RefreshToken) credential() {}
 func (IDToken) credential()      {}
+func (Certificate) credential()  {}
 
 // ErrBadCredential is the whole answer to a wrong, revoked, expired, disabled
 // or unknown credential, so that a caller cannot tell these apart.

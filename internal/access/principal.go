@@ -73,6 +73,10 @@ type Proof struct {
 	// PasswordSet is, for the method "password", the Account.PasswordSet of the
 	// password that was proven: with another one, the proof is void.
 	PasswordSet time.Time
+	// Certificate is, for the method "certificate", the SHA-256 of the client
+	// certificate in hexadecimal, and Trust what it was verified with, as
+	// federation writes and reads it.
+	Certificate, Trust string
 }
 
 // An Identity is the answer of gate one: who, proven how, narrowed to what.
