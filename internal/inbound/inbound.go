@@ -1,8 +1,9 @@
 // Package inbound owns what every door reads from an HTTP request in the same way:
-// the bearer token, and where the request came from.
+// the bearer token, the client's certificate, and where the request came from.
 package inbound
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -45,6 +46,16 @@ func Bearer(h http.Header) (string, error) {
 		return "", access.ErrInvalidToken
 	}
 	return token, nil
+}
+
+// Certificate returns what the client presented as its certificate on the
+// connection, its own first, or nil. Nothing of it is verified but that the
+// client holds the key. The front takes away what a proxy presented.
+func Certificate(r *http.Request) []*x509.Certificate {
+	if r.TLS == nil {
+		return nil
+	}
+	return r.TLS.PeerCertificates
 }
 
 // Origin returns where r came from. answer is the header of the answer, where

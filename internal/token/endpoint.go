@@ -73,6 +73,10 @@ func (s *Service) authenticate(ctx context.Context, c access.Credential) (access
 		return s.deps.Keys.Authenticate(ctx, c)
 	case access.RefreshToken:
 		return identityTokens{s}.Authenticate(ctx, c)
+	case access.Certificate:
+		if s.deps.Certificates != nil {
+			return s.deps.Certificates.Authenticate(ctx, c)
+		}
 	}
 	return access.Identity{}, access.ErrBadCredential
 }

@@ -58,6 +58,8 @@ func (s *Service) refuseCredential(c access.Credential) *refusal {
 		text = "the identity token is no longer valid; run docker login " + s.options.Service + " again"
 	case access.AccessKey:
 		text = "the access key is not valid"
+	case access.Certificate:
+		text = "the client certificate is not accepted; the registry's log says why"
 	case access.IDToken:
 		text = "tokens of this issuer are not accepted here"
 	}

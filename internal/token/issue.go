@@ -27,7 +27,9 @@ type answer struct {
 func (s *Service) issue(ctx context.Context, req request, id access.Identity, given access.Grants) (answer, error) {
 	var refresh access.Secret
 	var session Session
-	if req.offline && !id.Principal.IsAnonymous() {
+	// Nobody from outside gets an identity token: it would outlive what proves
+	// them, and they have that at hand for the next request.
+	if req.offline && !id.Principal.IsAnonymous() && id.Principal.Kind != access.External {
 		if presented, ok := req.credential.(access.RefreshToken); ok {
 			refresh = presented.Secret // docker cannot rotate it
 		} else {
@@ -83,6 +85,7 @@ func (s *Service) accessToken(now time.Time, id access.Identity, given access.Gr
 		if !id.Proof.PasswordSet.IsZero() {
 			c.PasswordSet = id.Proof.PasswordSet.UnixMicro()
 		}
+		c.Outsider = outsiderOf(id)
 	}
 	if c.Expires <= c.Issued {
 		return "", refuse(invalidGrant, "the credential is about to end")

@@ -41,7 +41,27 @@ type claims struct {
 	SessionID string `json:"sid,omitempty"`
 	// PasswordSet is that of access.Proof, in microseconds since 1970, or 0.
 	PasswordSet int64 `json:"pwset,omitempty"`
+	// Outsider is set for who has no account of ours.
+	Outsider *outsider `json:"ext,omitempty"`
 }
+
+// An outsider is an external principal and what proved it.
+type outsider struct {
+	Issuer      string `json:"iss"`
+	Name        string `json:"name"`
+	Certificate string `json:"x5t,omitempty"` // SHA-256, hexadecimal
+	Trust       string `json:"trust,omitempty"`
+}
+
+// outsiderOf returns nil for an account of ours.
+func outsiderOf(id access.Identity) *outsider {
+	if id.Principal.Kind != access.External {
+		return nil
+	}
+	return &outsider{id.Principal.Issuer, id.Principal.Name, id.Proof.Certificate, id.Proof.Trust}
+}
+
+func (o outsider) id() access.ID { return access.ID{Issuer: o.Issuer, Name: o.Name} }
 
 // A grant is one entry of the access claim.
 type grant struct {
@@ -54,6 +74,9 @@ func (c claims) proof() access.Proof {
 	p := access.Proof{Method: c.Method, KeyID: c.KeyID, SessionID: c.SessionID}
 	if c.PasswordSet != 0 {
 		p.PasswordSet = time.UnixMicro(c.PasswordSet)
+	}
+	if c.Outsider != nil {
+		p.Certificate, p.Trust = c.Outsider.Certificate, c.Outsider.Trust
 	}
 	return p
 }

@@ -54,6 +54,11 @@ func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 		req.offline = fields.Get("access_type") == "offline"
 	} else {
 		req.credential, err = basicCredential(r, from)
+		if chain := inbound.Certificate(r); err == nil && req.credential == nil && len(chain) > 0 {
+			// A credential in the request decides alone (T-31); without one the
+			// connection's certificate counts, and a bad one is not anonymous.
+			req.credential = access.Certificate{Chain: chain, From: from}
+		}
 		req.offline = fields.Get("offline_token") == "true"
 	}
 	if err != nil {

@@ -36,7 +36,7 @@ const (
 // cacheSize bounds the cache of sessions, in entries.
 const cacheSize = 10_000
 
-// Deps are the rooms a Service works with. All are required.
+// Deps are the rooms a Service works with. All but Certificates are required.
 type Deps struct {
 	Store     Store
 	Accounts  Accounts
@@ -44,6 +44,9 @@ type Deps struct {
 	Changes   access.Changes
 	Passwords access.Authenticator // for access.Password
 	Keys      access.Authenticator // for access.AccessKey
+	// Certificates proves access.Certificate and says what still holds of it.
+	// nil: no client certificate is accepted.
+	Certificates Outsiders
 }
 
 // Options of a Service. Issuer and Service are required.

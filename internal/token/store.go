@@ -75,6 +75,15 @@ type Accounts interface {
 	Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error)
 }
 
+// Outsiders proves who has no account of ours.
+type Outsiders interface {
+	access.Authenticator
+	// Resolve returns the identity that id and proof name as it is now. Nobody
+	// advances the generation when outside trust ends, so it is asked for each
+	// request and must be cheap. Errors: access.ErrBadCredential.
+	Resolve(ctx context.Context, id access.ID, proof access.Proof) (access.Identity, error)
+}
+
 // Policies gives the policy as it is now.
 type Policies interface {
 	Current(ctx context.Context) (*access.Policy, error)

@@ -12,6 +12,9 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
+// methodCertificate is the Proof.Method of a client certificate.
+const methodCertificate = "certificate"
+
 // verifiedBytes bounds the cache of verified tokens.
 const verifiedBytes = 16 << 20
 
@@ -80,6 +83,11 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 		v.now.Store(known)
 	}
 	id := known.value.identity
+	if o := v.claims.Outsider; o != nil {
+		if id, err = s.resolveOutsider(ctx, *o, v.claims); err != nil {
+			return access.Authority{}, err
+		}
+	}
 	if known.value.void || !id.Expires.IsZero() && !now.Before(id.Expires) {
 		return access.Authority{}, access.ErrInvalidToken
 	}
@@ -129,6 +137,10 @@ func (s *Service) sound(c claims) bool {
 		return false
 	case c.UID == "" && (c.KeyID != "" || c.SessionID != ""):
 		return false
+	case (c.Outsider != nil) != (c.Method == methodCertificate):
+		return false
+	case c.Outsider != nil && (c.Outsider.Issuer == "" || c.Outsider.Name == "" || c.KeyID != "" || c.SessionID != ""):
+		return false
 	}
 	return true
 }
@@ -154,7 +166,7 @@ func (s *Service) stand(ctx context.Context, c claims) (standing, error) {
 	if err != nil {
 		return standing{}, fmt.Errorf("read policy: %w", err)
 	}
-	if c.UID == "" {
+	if c.UID == "" || c.Outsider != nil { // an outsider is found for each request
 		return standing{policy: policy}, nil
 	}
 	id, err := s.resolve(ctx, c.UID, c.proof())
@@ -165,6 +177,19 @@ func (s *Service) stand(ctx context.Context, c claims) (standing, error) {
 		return standing{void: true}, nil
 	}
 	return standing{identity: id, policy: policy}, err
+}
+
+// resolveOutsider returns the identity of an external principal as it is now.
+// Errors: access.ErrInvalidToken when what proved it does not hold any more.
+func (s *Service) resolveOutsider(ctx context.Context, o outsider, c claims) (access.Identity, error) {
+	if s.deps.Certificates == nil {
+		return access.Identity{}, access.ErrInvalidToken
+	}
+	id, err := s.deps.Certificates.Resolve(ctx, o.id(), c.proof())
+	if errors.Is(err, access.ErrBadCredential) || err == nil && (id.Principal.UID != c.UID || id.Principal.String() != c.Subject) {
+		return access.Identity{}, access.ErrInvalidToken
+	}
+	return id, err
 }
 
 // resolve returns the identity that uid and proof name as it is now, no longer
