@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/blob/file"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/distribution"
+	"github.com/sallyport/sallyport/internal/federation"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/registry"
@@ -29,6 +30,8 @@ type rooms struct {
 	tokens   *token.Service
 	registry registry.Registry
 	sweeper  *gc.Sweeper
+	// certificates is nil where no client authority is configured.
+	certificates *federation.Certificates
 }
 
 // openRooms opens them from the bottom up; what is open when it fails, release
@@ -45,6 +48,9 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	if !c.InsecureHTTP {
 		if s.tls, s.caFile, err = newTLS(c, s.now, s.log); err != nil {
+			return err
+		}
+		if err = s.openClientAuthorities(); err != nil {
 			return err
 		}
 	}
@@ -64,7 +70,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	r.tokens, err = token.New(ctx, token.Deps{
 		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,
-		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(),
+		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(),
 	}, token.Options{
 		Issuer: issuer, Service: s.service,
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,

@@ -44,6 +44,9 @@ type front struct {
 	doors   doors
 	names   names
 	proxies proxies
+	// sniMustMatch is set where client certificates count: a connection that was
+	// made for one name serves no other (I-25).
+	sniMustMatch bool
 	// onlyProxies is set where plain HTTP is served behind proxies: whoever
 	// comes past them would send credentials in the clear.
 	onlyProxies bool
@@ -57,10 +60,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.running.Add(1)
 	defer f.running.Add(-1)
 	start := time.Now()
+	plain := r.TLS == nil && r.ProtoMajor == 1
 	stranger := f.onlyProxies && !f.mayComePlain(r.RemoteAddr)
 	id := f.identify(r)
 	w.Header()[requestIDHeader] = []string{id}
-	rw := &response{ResponseWriter: w, control: http.NewResponseController(w), plain: r.TLS == nil && r.ProtoMajor == 1}
+	rw := &response{ResponseWriter: w, control: http.NewResponseController(w), plain: plain}
 	watchBody(w, r)
 	defer func() {
 		f.finish(rw, r, recover(), id, start)
@@ -91,6 +95,7 @@ func (f *front) identify(r *http.Request) string {
 		if address := peer.Addr().Unmap(); f.proxies.trust(address) {
 			id = r.Header.Get(requestIDHeader)
 			r.URL.Scheme = f.forwardedScheme(r)
+			r.TLS = nil // its certificate and its name for us are not the client's
 			if client := f.proxies.client(address, r.Header); client != address {
 				r.RemoteAddr = net.JoinHostPort(client.String(), "0")
 			}
@@ -146,6 +151,10 @@ func (f *front) route(w http.ResponseWriter, r *http.Request) {
 	}
 	if !f.names.serves(r.Host) {
 		writeError(w, http.StatusMisdirectedRequest, oci.Unsupported, "this registry does not serve the host that the request names")
+		return
+	}
+	if f.sniMustMatch && !sniMatches(r) {
+		writeError(w, http.StatusMisdirectedRequest, oci.Unsupported, "the request is for another host than the connection")
 		return
 	}
 	switch path := r.URL.Path; {

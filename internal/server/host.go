@@ -50,6 +50,22 @@ func (n names) serves(host string) bool {
 	return strings.HasPrefix(n.external, "https:") && n.hosts[withPort(host, "https")]
 }
 
+// sniMatches reports whether the TLS connection of r, if it has one, was made
+// for the host that r names. Clients send no name for an address.
+func sniMatches(r *http.Request) bool {
+	if r.TLS == nil {
+		return true
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]")
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return r.TLS.ServerName == ""
+	}
+	return strings.EqualFold(host, r.TLS.ServerName)
+}
+
 // base returns scheme, host and port of the URLs in the answer to r, whose Host
 // has passed serves.
 func (n names) base(r *http.Request) string {

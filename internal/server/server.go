@@ -126,6 +126,8 @@ func (s *Server) assemble(o Options) {
 		doors:   s.rooms.doors(s),
 		names:   s.names,
 		proxies: s.config.TrustedProxies,
+
+		sniMustMatch: s.rooms.certificates != nil,
 		// On loopback whoever reaches the port is on this machine anyway.
 		onlyProxies: s.config.InsecureHTTP,
 		log:         s.log,
