@@ -48,6 +48,9 @@ const (
 // their bits.
 var singleActions = []Action{Pull, CreateTag, MoveTag, Delete, ManagePolicy, ManageAccounts, ManageKeys, ReadAudit, Operate}
 
+// administrative are the actions that Admin stands for.
+var administrative = bitsAdmin.single()
+
 // setOf returns the actions that a stands for, none if it is unknown.
 func setOf(a Action) actionSet {
 	switch a {
@@ -84,6 +87,22 @@ func (s actionSet) single() []Action {
 		if s&(1<<i) != 0 {
 			out = append(out, a)
 		}
+	}
+	return out
+}
+
+// words returns s as it is written in a document, push and admin for the sets
+// they stand for.
+func (s actionSet) words() []string {
+	var out []string
+	for _, a := range []Action{Pull, Push, Admin} {
+		if set := setOf(a); s&set == set {
+			out = append(out, string(a))
+			s &^= set
+		}
+	}
+	for _, a := range s.single() {
+		out = append(out, string(a))
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // MaxNarrowing bounds the patterns, and the networks, of one narrowing.
@@ -130,6 +131,27 @@ func (n *Narrowing) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("read narrowing: %w", err)
 	}
 	return nil
+}
+
+// String says what n keeps, for people.
+func (n Narrowing) String() string {
+	var parts []string
+	add := func(what string, of []string) {
+		if len(of) > 0 {
+			parts = append(parts, what+" "+strings.Join(of, ", "))
+		}
+	}
+	var actions, networks []string
+	for _, a := range n.Actions {
+		actions = append(actions, string(a))
+	}
+	for _, p := range n.Networks {
+		networks = append(networks, p.String())
+	}
+	add("repositories", n.Repositories)
+	add("actions", actions)
+	add("networks", networks)
+	return strings.Join(parts, "; ")
 }
 
 // IsZero reports whether n narrows nothing.

@@ -13,7 +13,7 @@ import (
 
 // Limits on a policy document.
 const (
-	MaxPolicySize  = 1 << 20 // bytes
+	MaxPolicySize  = 2 << 20 // bytes
 	MaxPolicyRules = 10_000
 	// MaxPolicyProblems is how many problems a PolicyError lists.
 	MaxPolicyProblems = 20
@@ -117,6 +117,8 @@ func yamlProblem(err error) *PolicyProblem {
 type policyParser struct {
 	policy   *Policy
 	named    map[string]int // the line of each name
+	when     map[string]*condition
+	cost     uint64 // of all conditions
 	problems []PolicyProblem
 }
 

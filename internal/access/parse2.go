@@ -31,7 +31,7 @@ func (p *policyParser) document2(n *yaml.Node) {
 }
 
 func (p *policyParser) rule(n *yaml.Node, field string) {
-	fields := p.mapping(n, field, "name", "subjects", "repositories", "except", "actions")
+	fields := p.mapping(n, field, "name", "subjects", "repositories", "except", "actions", "when")
 	if fields == nil {
 		return
 	}
@@ -44,11 +44,18 @@ func (p *policyParser) rule(n *yaml.Node, field string) {
 	}
 	r.actions = p.actions(n, fields["actions"], field+".actions", everyAction)
 	p.anyonePulls(r, fields["actions"], field+".actions")
+	r.when = p.condition(fields["when"], field+".when")
+	if r.when.dependsOn(variableTag) && r.actions&bitPull != 0 {
+		p.problem(fields["when"], field+".when", pullHasNoTag, "give")
+	}
 	p.administers(r, fields, field)
 	if len(p.problems) == before {
 		p.policy.rules = append(p.policy.rules, r)
 	}
 }
+
+// pullHasNoTag is why pull does not depend on tags.
+const pullHasNoTag = "what has a tag can be pulled by its digest too: %s pull in a statement of its own, which does not look at the tag"
 
 // administers checks what is different for administrative rights.
 func (p *policyParser) administers(r *rule, fields map[string]*yaml.Node, field string) {
@@ -60,6 +67,9 @@ func (p *policyParser) administers(r *rule, fields map[string]*yaml.Node, field 
 			p.problem(fields["repositories"], field+".repositories", "administrative rights are given over names that are written out: %q has a placeholder", pat.text)
 		}
 	}
+	if r.when.dependsOn(variableTag) || r.when.dependsOn(variableName) {
+		p.problem(fields["when"], field+".when", "administrative rights are given over the names in repositories: leave tag and repository out of the condition")
+	}
 	whole := slices.ContainsFunc(r.patterns, func(pat pattern) bool { return pat.text == anySegments }) && r.except.empty()
 	if r.actions&bitsAdmin == bitOperate && !whole && len(r.patterns) > 0 {
 		p.problem(fields["repositories"], field+".repositories", "operate concerns the whole registry: give it in a rule with repositories [\"**\"] and without except")
@@ -67,7 +77,7 @@ func (p *policyParser) administers(r *rule, fields map[string]*yaml.Node, field 
 }
 
 func (p *policyParser) protection(n *yaml.Node, field string) {
-	fields := p.mapping(n, field, "name", "repositories", "tags", "actions", "except-subjects")
+	fields := p.mapping(n, field, "name", "repositories", "tags", "actions", "except-subjects", "when")
 	if fields == nil {
 		return
 	}
@@ -75,11 +85,12 @@ func (p *policyParser) protection(n *yaml.Node, field string) {
 	t := &protection{Statement: p.statement(n, fields["name"], field+".name")}
 	t.patterns = p.repositories(n, fields["repositories"], field+".repositories", parsePattern)
 	t.actions = p.actions(n, fields["actions"], field+".actions", tagActions)
+	t.when = p.condition(fields["when"], field+".when")
 	if tags := fields["tags"]; tags != nil {
 		t.tags = p.tags(tags, field+".tags")
-		if t.actions&bitPull != 0 {
-			p.problem(fields["actions"], field+".actions", "what has a tag can be pulled by digest too: protect pull in a protection of its own, without tags")
-		}
+	}
+	if t.actions&bitPull != 0 && (t.tags != nil || t.when.dependsOn(variableTag)) {
+		p.problem(fields["actions"], field+".actions", pullHasNoTag, "protect")
 	}
 	if except := fields["except-subjects"]; except != nil {
 		t.except = p.subjects(n, except, field+".except-subjects")
@@ -157,6 +168,42 @@ func (p *policyParser) actions(parent, n *yaml.Node, field, known string) action
 		out |= setOf(Action(n.Value))
 	})
 	return out
+}
+
+// condition compiles a "when"; those with the same text are one.
+func (p *policyParser) condition(n *yaml.Node, field string) *condition {
+	if n == nil {
+		return nil
+	}
+	if !p.plain(n, field) {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+		p.problem(n, field, "must be a text: write it in quotes")
+		return nil
+	}
+	if known := p.when[n.Value]; known != nil {
+		return known
+	}
+	if len(p.policy.conditions) == MaxConditions {
+		p.problem(n, field, "is different condition number %d: the limit is %d", MaxConditions+1, MaxConditions)
+		return nil
+	}
+	c, cost, err := compileCondition(n.Value)
+	if err != nil {
+		p.problem(n, field, "%v", err)
+		return nil
+	}
+	if p.cost += cost; p.cost > maxPolicyCost {
+		p.problem(n, field, "with this condition all together can cost %d, the limit is %d: write shorter ones, or fewer", p.cost, maxPolicyCost)
+	}
+	if p.when == nil {
+		p.when = make(map[string]*condition)
+	}
+	c.number = len(p.policy.conditions)
+	p.policy.conditions = append(p.policy.conditions, c)
+	p.when[n.Value] = c
+	return c
 }
 
 func (p *policyParser) tags(n *yaml.Node, field string) []string {

@@ -61,7 +61,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"bad indent", "version: 1\n rules: []\n", []string{`line 2: not valid YAML`}},
 		{"unquoted star", rule(`who: ["user:a"]; what: [**]; may: [pull]`), []string{`line 4: not valid YAML: unknown anchor '*' referenced (quote a pattern`}},
 		{"not UTF-8", "version: 1\nrules: [\xff]\n", []string{`not valid YAML`}},
-		{"too large", strings.Repeat("#", 1<<20+1), []string{`the policy is 1048577 bytes long; the limit is 1048576`}},
+		{"too large", strings.Repeat("#", 2<<20+1), []string{`the policy is 2097153 bytes long; the limit is 2097152`}},
 
 		{"missing fields", rule(`what: ["**"]`), []string{`line 3: rules[0].who: missing`, `line 3: rules[0].may: missing`}},
 		{"missing what", rule(`who: ["user:a"]; may: [pull]`), []string{`line 3: rules[0].what: missing: write the repositories`}},

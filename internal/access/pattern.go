@@ -260,6 +260,20 @@ func (set *patternSet) empty() bool {
 	return len(set.names) == 0 && len(set.trees) == 0 && len(set.wild) == 0
 }
 
+// texts returns the patterns, sorted.
+func (set *patternSet) texts() []string {
+	var out []string
+	for name := range set.names {
+		out = append(out, name)
+	}
+	for tree := range set.trees {
+		out = append(out, tree+"/"+anySegments)
+	}
+	out = append(out, texts(set.wild)...)
+	slices.Sort(out)
+	return out
+}
+
 // literals returns what the names matched begin with, one for each pattern.
 func (set *patternSet) literals() []string {
 	var out []string

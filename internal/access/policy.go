@@ -50,6 +50,8 @@ type Policy struct {
 	outsiders   map[outsiderKey]*given
 	protections index[*protection]
 	protect     []*protection // as in the document
+
+	conditions []*condition // the different ones
 }
 
 // given are the rules that name one subject.

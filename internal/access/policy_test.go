@@ -345,30 +345,3 @@ func TestDecideAllocates(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkDecide: a policy of 10,000 rules costs a principal what its own do.
-func BenchmarkDecide(b *testing.B) {
-	var large []string
-	for i := range access.MaxPolicyRules - 2 {
-		large = append(large, fmt.Sprintf(`who: ["user:u%d"], what: ["team-%d/**"], may: [pull, push]`, i, i))
-	}
-	large = append(large, `who: ["group:b"], what: ["**/x*y/**"], may: [pull]`, `who: ["user:alice"], what: ["team-a/*"], may: [pull, push]`)
-	for _, c := range []struct {
-		name string
-		pol  *access.Policy
-		who  access.Principal
-		repo oci.RepoName
-	}{
-		{"small", policy(b, fixture), user("alice"), "team-a/app"},
-		{"large", policy(b, document(large)), user("alice"), "team-a/app"},
-		{"large, by group, wild", policy(b, document(large)), user("eve", "a", "b"), "a/b/c/xy/d"},
-		{"large, refused", policy(b, document(large)), user("alice"), "team-b/app"},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				c.pol.Decide(access.Query{Principal: c.who, Action: access.Pull, Name: string(c.repo)})
-			}
-		})
-	}
-}

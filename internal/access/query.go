@@ -43,82 +43,101 @@ type Decision struct {
 // Push asks whether CreateTag or MoveTag is allowed, Admin whether all
 // administrative rights are. A nil Policy allows nothing.
 func (pol *Policy) Decide(q Query) Decision {
+	d, _ := pol.decideOn(&q)
+	return d
+}
+
+// decideOn answers q and returns the single action that decided.
+func (pol *Policy) decideOn(q *Query) (Decision, Action) {
 	switch set := setOf(q.Action); {
 	case pol == nil || set == 0:
-		return Decision{}
+		return Decision{}, q.Action
 	case q.Action == Push:
-		q.Action = CreateTag
-		d := pol.decide(&q, bitCreateTag)
-		if d.Allowed {
-			return d
+		create := pol.decide(q, CreateTag)
+		if create.Allowed {
+			return create, CreateTag
 		}
-		q.Action = MoveTag
-		if move := pol.decide(&q, bitMoveTag); move.Allowed || d.Rule == (Statement{}) || d.Narrowed {
-			return move
+		// The answer that came closer to allowing it is the more useful one.
+		if move := pol.decide(q, MoveTag); move.Allowed || move.closer(create) {
+			return move, MoveTag
 		}
-		return d
+		return create, CreateTag
 	case q.Action == Admin:
-		var d Decision
-		for i, a := range singleActions {
-			if bit := actionSet(1) << i; bit&bitsAdmin != 0 {
-				q.Action = a
-				if d = pol.decide(&q, bit); !d.Allowed {
-					return d
-				}
+		for _, a := range administrative {
+			if d := pol.decide(q, a); !d.Allowed || a == Operate {
+				return d, a
 			}
 		}
-		return d
-	default:
-		return pol.decide(&q, set)
 	}
+	return pol.decide(q, q.Action), q.Action
 }
 
-// An evaluation is the work on one query with a single action.
-type evaluation struct {
-	query  *Query
-	action actionSet
-	lookup lookup
+// closer reports whether d lacks less than other.
+func (d Decision) closer(other Decision) bool {
+	lacks := func(d Decision) int {
+		switch {
+		case d.Rule.Name == "":
+			return 2
+		case d.Narrowed:
+			return 1
+		}
+		return 0
+	}
+	return lacks(d) < lacks(other)
 }
 
-func (pol *Policy) decide(q *Query, action actionSet) Decision {
-	if action&bitsAdmin == 0 && q.Name == "" {
+// decide answers q for a single action.
+func (pol *Policy) decide(q *Query, a Action) Decision {
+	e := pol.evaluation(q, a)
+	if e.action&bitsAdmin == 0 && q.Name == "" {
 		return Decision{} // only administrative rights are over the whole registry
 	}
-	e := evaluation{q, action, lookUp(q.Name, callerOf(q.Principal))}
 	var d Decision
-	pol.giving(&e, func(r *rule) bool {
+	e.giving(func(r *rule) bool {
 		d.Rule, d.Allowed = r.Statement, true
 		return false
 	})
-	if d.Allowed && !q.Narrowing.Allows(q.Action, q.Name, q.Origin) {
+	if d.Allowed && !q.Narrowing.Allows(a, q.Name, q.Origin) {
 		d.Narrowed, d.Allowed = true, false
 	}
 	if !d.Allowed {
 		return d
 	}
-	pol.protections.find(&e.lookup, func(p *protection) bool {
-		if p.takes(&e) == sure {
-			d.Protection, d.Allowed = p.Statement, false
-		}
-		return d.Allowed
+	e.taking(func(p *protection) bool {
+		d.Protection, d.Allowed = p.Statement, false
+		return false
 	})
 	return d
 }
 
-// giving calls visit for the rules that give e, until it returns false. A rule
+func (pol *Policy) evaluation(q *Query, a Action) evaluation {
+	e := evaluation{policy: pol, query: *q, action: setOf(a), lookup: lookUp(q.Name, callerOf(q.Principal))}
+	e.query.Action = a
+	return e
+}
+
+// giving calls visit for the rules that give, until it returns false. A rule
 // may come several times.
-func (pol *Policy) giving(e *evaluation, visit func(*rule) bool) {
+func (e *evaluation) giving(visit func(*rule) bool) {
 	check := false
 	try := func(r *rule) bool {
 		if r.actions&e.action == 0 || r.excepts(e.lookup.name) || check && !r.names.include(&e.query.Principal) {
 			return true
 		}
-		return visit(r)
+		return !r.holds(e) || visit(r)
 	}
-	pol.givenTo(&e.query.Principal, func(of *given) bool {
+	e.policy.givenTo(&e.query.Principal, func(of *given) bool {
 		check = of.check
 		return of.rules.find(&e.lookup, try) && each(of.large, func(r *rule) bool {
 			return r.own.find(&e.lookup, try)
 		})
+	})
+}
+
+// taking calls visit for the protections that take away, until it returns
+// false. A protection may come several times.
+func (e *evaluation) taking(visit func(*protection) bool) {
+	e.policy.protections.find(&e.lookup, func(p *protection) bool {
+		return p.takes(e) != sure || visit(p)
 	})
 }

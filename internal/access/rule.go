@@ -16,6 +16,7 @@ type rule struct {
 	actions  actionSet
 	patterns []pattern
 	except   patternSet
+	when     *condition
 	// own finds the patterns when names and patterns are too many to be
 	// indexed together.
 	own *index[*rule]
@@ -41,6 +42,13 @@ func (r *rule) excepts(name string) bool {
 	return r.except.matches(name)
 }
 
+// holds reports whether r's condition holds, or could when the tag is known. One
+// that fails does not.
+func (r *rule) holds(e *evaluation) bool {
+	o := e.ask(r.when)
+	return o == yes || o == open
+}
+
 // A protection takes actions on tags away, from everybody it does not except.
 type protection struct {
 	Statement
@@ -48,6 +56,7 @@ type protection struct {
 	patterns []pattern
 	tags     []string // globs; none means all tags and what has no tag
 	except   names
+	when     *condition
 }
 
 // An effect is what a statement does to a query.
@@ -59,20 +68,27 @@ const (
 	sure
 )
 
-// takes says whether p takes q's action away. It is asked about protections
-// whose patterns match.
+// takes says whether p takes e's action away. It is asked about protections
+// whose patterns match. A condition that fails takes away.
 func (p *protection) takes(e *evaluation) effect {
-	switch {
-	case p.actions&e.action == 0 || p.except.include(&e.query.Principal):
+	if p.actions&e.action == 0 || p.except.include(&e.query.Principal) {
 		return none
-	case len(p.tags) == 0:
-		return sure
-	case e.query.AnyTag:
-		return maybe
-	case p.onTag(e.query.Tag):
-		return sure
 	}
-	return none
+	tags := sure
+	switch {
+	case len(p.tags) == 0:
+	case e.query.AnyTag:
+		tags = maybe
+	case !p.onTag(e.query.Tag):
+		return none
+	}
+	switch e.ask(p.when) {
+	case no:
+		return none
+	case open:
+		return maybe
+	}
+	return tags
 }
 
 func (p *protection) onTag(tag oci.Tag) bool {
