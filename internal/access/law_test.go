@@ -27,6 +27,8 @@ func (d randomDocument) String() string {
 	return "version: 2\nrules:" + list(d.rules) + "protections:" + list(d.protections)
 }
 
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 6)) }
+
 var randomConditions = []string{
 	`true`, `tag.startsWith("v")`, `!tag.startsWith("v")`, `principal.name == "a"`, `client.tls`, `inNetwork(client.address, "10.0.0.0/8")`,
 	`claims.k == "1"`, `"g" in principal.groups && tag != "v1"`, `action == "move-tag"`, `tag == "v1" || claims.k == "1"`,
@@ -147,6 +149,34 @@ func FuzzPolicyLaws(f *testing.F) {
 		for i := range d.protections {
 			without := randomDocument{d.rules, slices.Delete(slices.Clone(d.protections), i, i+1)}
 			never("adding a protection", all, answers(policy(t, without.String())))
+		}
+	})
+}
+
+// FuzzPlaceholders: S-11 a placeholder means what its caller's name means when
+// it is written there, and nothing for anybody else.
+func FuzzPlaceholders(f *testing.F) {
+	for seed := range uint64(30) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		d := randomTwo(rand.New(rand.NewPCG(seed, 7)))
+		d.rules = append(d.rules, `name: home, subjects: [everyone], repositories: ["{user}/**", "x/{robot}", "**/{user}", "*/{user}/*"], actions: [push]`)
+		pol := policy(t, d.String())
+		for _, c := range []struct{ user, robot string }{{"a", "-"}, {"b", "-"}, {"-", "a"}, {"-", "-"}} {
+			// No name begins with "zz".
+			text := strings.NewReplacer("{user}", strings.ReplaceAll(c.user, "-", "zz"), "{robot}", strings.ReplaceAll(c.robot, "-", "zz")).Replace(d.String())
+			written := policy(t, text)
+			for _, q := range allQuestions {
+				p := q.Principal
+				local := p.Issuer == "" && !p.IsAnonymous()
+				if local && p.Name != c.user && p.Kind == access.User || local && p.Name != c.robot && p.Kind == access.Robot || !local && c.user+c.robot != "--" {
+					continue
+				}
+				if pol.Decide(q).Allowed != written.Decide(q).Allowed {
+					t.Fatalf("%+v: %+v, and with the name written %+v in\n%s", q, pol.Decide(q), written.Decide(q), d)
+				}
+			}
 		}
 	})
 }

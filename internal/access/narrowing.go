@@ -53,7 +53,7 @@ func (n Narrowing) Checked() (Narrowing, error) {
 // parseNetwork reads "10.0.0.0/8", or a single address.
 func parseNetwork(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
-	if addr, notAddr := netip.ParseAddr(text); notAddr == nil {
+	if addr, notAddr := netip.ParseAddr(text); notAddr == nil && addr.Zone() == "" {
 		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	if err != nil {
@@ -67,8 +67,8 @@ func checkNetwork(p netip.Prefix) error {
 	switch {
 	case !p.IsValid():
 		return fmt.Errorf("network is not valid: write an address or a network such as 10.0.0.0/8")
-	case p.Addr().Is4In6() || p.Addr().Zone() != "":
-		return fmt.Errorf("network %s: write an IPv4 network as such, and no zone", p)
+	case p.Addr().Is4In6():
+		return fmt.Errorf("network %s: write an IPv4 network as such", p)
 	case p != p.Masked():
 		return fmt.Errorf("network %s has bits of a host: write %s", p, p.Masked())
 	}

@@ -3,6 +3,7 @@ package access_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -55,6 +56,56 @@ func TestNarrowing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNarrowingNetworks: S-36 a credential is for the networks it names, and an
+// address that is not known is in none.
+func TestNarrowingNetworks(t *testing.T) {
+	n, err := access.NewNarrowing(nil, nil, []string{"10.0.0.0/8", "2001:db8::/32", "192.0.2.7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(n)
+	if want := `{"networks":["10.0.0.0/8","2001:db8::/32","192.0.2.7/32"]}`; err != nil || string(b) != want {
+		t.Errorf("%s %v", b, err)
+	}
+	var stored access.Narrowing
+	if err := json.Unmarshal(b, &stored); err != nil || !stored.Equal(n) || stored.IsZero() || stored.Equal(access.Narrowing{}) {
+		t.Errorf("%+v %v", stored, err)
+	}
+	pol := policy(t, fixture)
+	for address, want := range map[string]bool{
+		"10.255.0.1": true, "11.0.0.1": false, "2001:db8::1": true, "2001:db9::1": false, "192.0.2.7": true, "192.0.2.8": false, "": false,
+	} {
+		from := access.Origin{}
+		if address != "" {
+			from.Address = netip.MustParseAddr(address)
+		}
+		for _, n := range []access.Narrowing{n, stored} {
+			au := access.Authority{Identity: access.Identity{Principal: user("alice"), Narrowing: n}, Policy: pol, Origin: from}
+			if au.May(access.Pull, "team-a/app") != want || n.AllowsFrom(from.Address) != want {
+				t.Errorf("from %q: want %t", address, want)
+			}
+			if au.Identity.Principal = user("root", "admins"); au.MayManage(access.Admin, "") {
+				t.Error("a narrowed credential is an administrator's")
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"10.0.0.1/8": "write 10.0.0.0/8", "x": "write an address or a network", "10.0.0.0/33": "write an address",
+		"::ffff:10.0.0.0/104": "write an IPv4 network as such", "fe80::1%eth0": "write an address", "": "write an address",
+	} {
+		n, err := access.NewNarrowing(nil, nil, []string{text})
+		if err == nil || !strings.Contains(err.Error(), want) || n.AllowsFrom(netip.MustParseAddr("10.0.0.1")) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+		if err := json.Unmarshal([]byte(`{"networks":["`+text+`"]}`), &n); err == nil {
+			t.Errorf("decoded %q", text)
+		}
+	}
+	if _, err := access.NewNarrowing(nil, nil, strings.Split(strings.Repeat("10.0.0.0/8,", 100)+"10.0.0.0/8", ",")); err == nil {
+		t.Error("101 networks were taken")
 	}
 }
 

@@ -173,47 +173,54 @@ func TestPolicyTwo(t *testing.T) {
 	}
 }
 
+// inRule and inProtection write a document around the fields of one statement.
+func inRule(s string) string {
+	return "version: 2\nrules:\n  - " + strings.ReplaceAll(s, "; ", "\n    ") + "\n"
+}
+
+func inProtection(s string) string {
+	return "version: 2\nrules: []\nprotections:\n  - " + strings.ReplaceAll(s, "; ", "\n    ") + "\n"
+}
+
+const goodRule = `name: a; subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`
+
+// refusedTwo are documents of version 2 that are refused, and a part of why.
+var refusedTwo = []struct{ name, doc, want string }{
+	{"X-05 unknown field", inRule(goodRule + "; deny: [x]"), `line 7: rules[0]: unknown field "deny": use name, subjects, repositories, except, actions, when`},
+	{"X-05 words of version 1", inRule(`who: ["user:a"]`), `line 3: rules[0]: unknown field "who"`},
+	{"no name", inRule(`subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`), `line 3: rules[0].name: missing`},
+	{"bad name", inRule(strings.Replace(goodRule, "name: a", "name: A b", 1)), `line 3: rules[0].name: "A b" is no name: use 1 to 100`},
+	{"name twice", inRule(goodRule) + "  - {name: a}\n", `line 7: rules[1].name: "a" is the name of another rule or protection, on line 3`},
+	{"name of a protection", inRule(goodRule) + "protections:\n  - {name: a}\n", `line 8: protections[0].name: "a" is the name of another`},
+	{"nobody", inRule(strings.Replace(goodRule, `["user:a"]`, "[]", 1)), `line 4: rules[0].subjects: must be a list of at least one`},
+	{"outsider without issuer", inRule(strings.Replace(goodRule, `["user:a"]`, `[{name: x}]`, 1)), `line 4: rules[0].subjects[0].issuer: missing`},
+	{"outsider, anybody", inRule(strings.Replace(goodRule, `["user:a"]`, `[{issuer: x}]`, 1)), `line 4: rules[0].subjects[0]: says nothing about name or claims`},
+	{"outsider, unknown field", inRule(strings.Replace(goodRule, `["user:a"]`, `[{issuer: x, name: y, groups: z}]`, 1)), `line 4: rules[0].subjects[0]: unknown field "groups"`},
+	{"claim that is no text", inRule(strings.Replace(goodRule, `["user:a"]`, `[{issuer: x, claims: {a: 1}}]`, 1)), `line 4: rules[0].subjects[0].claims.a: must be a text`},
+	{"no claims", inRule(strings.Replace(goodRule, `["user:a"]`, `[{issuer: x, claims: {}}]`, 1)), `line 4: rules[0].subjects[0].claims: must have 1 to 20 claims`},
+	{"unknown action", inRule(strings.Replace(goodRule, "[pull]", "[fly]", 1)), `line 6: rules[0].actions[0]: "fly" is no action here: use pull, push, create-tag`},
+	{"S-11 placeholder inside a segment", inRule(strings.Replace(goodRule, `"**"`, `"x-{user}/**"`, 1)), `line 5: rules[0].repositories[0]: pattern "x-{user}/**" can match no`},
+	{"S-11 unknown placeholder", inRule(strings.Replace(goodRule, `"**"`, `"{group}/**"`, 1)), `line 5: rules[0].repositories[0]: pattern "{group}/**" can match no`},
+	{"S-11 placeholder in except", inRule(goodRule + `; except: ["{user}/**"]`), `line 7: rules[0].except[0]: pattern "{user}/**" can match no`},
+	{"S-11 placeholder in a part", inRule(`name: a; subjects: [everyone]; repositories: ["{user}/**"]; actions: [manage-keys]`), `line 5: rules[0].repositories: administrative rights are given over names that are written out`},
+	{"operate on a part", inRule(strings.Replace(strings.Replace(goodRule, "[pull]", "[operate]", 1), "**", "a/**", 1)), `line 5: rules[0].repositories: operate concerns the whole registry`},
+	{"anyone pushes", inRule(strings.Replace(strings.Replace(goodRule, "user:a", "anyone", 1), "[pull]", "[create-tag]", 1)), `line 6: rules[0].actions: anyone, also without a login, may only be given pull`},
+	{"pull by tag", inRule(goodRule + `; when: 'tag == "x"'`), `line 7: rules[0].when: what has a tag can be pulled by its digest too`},
+	{"part by condition", inRule(strings.Replace(goodRule, "[pull]", "[manage-keys]", 1) + `; when: 'repository == "x"'`), `line 7: rules[0].when: administrative rights are given over the names in repositories`},
+	{"condition is no text", inRule(goodRule + `; when: true`), `line 7: rules[0].when: must be a text`},
+	{"protection of administration", inProtection(`name: p; repositories: ["**"]; actions: [admin]`), `line 6: protections[0].actions[0]: "admin" is no action here: use pull, push, create-tag, move-tag, delete`},
+	{"protection of nothing", inProtection(`name: p; repositories: ["**"]; actions: [push]; except-subjects: [anyone]`), `line 7: protections[0].except-subjects: with anyone excepted nothing is protected`},
+	{"protection of pull by tag", inProtection(`name: p; repositories: ["**"]; actions: [pull]; tags: [v*]`), `line 6: protections[0].actions: what has a tag can be pulled by its digest too`},
+	{"protection with rules' fields", inProtection(`name: p; repositories: ["**"]; actions: [push]; subjects: [everyone]`), `line 7: protections[0]: unknown field "subjects": use name, repositories, tags, actions, except-subjects, when`},
+	{"tag that is none", inProtection(`name: p; repositories: ["**"]; actions: [push]; tags: ["v?"]`), `line 7: protections[0].tags[0]: "v?" can match no tag`},
+	{"no rules", "version: 2\nprotections: []\n", `line 1: rules: missing`},
+	{"anchors", inRule(`name: &x a; subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`), `line 3: rules[0].name: anchors`},
+	{"many conditions", "version: 2\nrules:\n" + manyConditions(1001), `line 1003: rules[1000].when: is different condition number 1001: the limit is 1000`},
+	{"F-32 dear conditions", "version: 2\nrules:\n" + dearConditions(200), `.when: with this condition all together can cost `},
+}
+
 func TestParsePolicyTwoRefuses(t *testing.T) {
-	rule := func(s string) string {
-		return "version: 2\nrules:\n  - " + strings.ReplaceAll(s, "; ", "\n    ") + "\n"
-	}
-	protection := func(s string) string {
-		return "version: 2\nrules: []\nprotections:\n  - " + strings.ReplaceAll(s, "; ", "\n    ") + "\n"
-	}
-	const good = `name: a; subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`
-	for _, c := range []struct{ name, doc, want string }{
-		{"X-05 unknown field", rule(good + "; deny: [x]"), `line 7: rules[0]: unknown field "deny": use name, subjects, repositories, except, actions, when`},
-		{"X-05 words of version 1", rule(`who: ["user:a"]`), `line 3: rules[0]: unknown field "who"`},
-		{"no name", rule(`subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`), `line 3: rules[0].name: missing`},
-		{"bad name", rule(strings.Replace(good, "name: a", "name: A b", 1)), `line 3: rules[0].name: "A b" is no name: use 1 to 100`},
-		{"name twice", rule(good) + "  - {name: a}\n", `line 7: rules[1].name: "a" is the name of another rule or protection, on line 3`},
-		{"name of a protection", rule(good) + "protections:\n  - {name: a}\n", `line 8: protections[0].name: "a" is the name of another`},
-		{"nobody", rule(strings.Replace(good, `["user:a"]`, "[]", 1)), `line 4: rules[0].subjects: must be a list of at least one`},
-		{"outsider without issuer", rule(strings.Replace(good, `["user:a"]`, `[{name: x}]`, 1)), `line 4: rules[0].subjects[0].issuer: missing`},
-		{"outsider, anybody", rule(strings.Replace(good, `["user:a"]`, `[{issuer: x}]`, 1)), `line 4: rules[0].subjects[0]: says nothing about name or claims`},
-		{"outsider, unknown field", rule(strings.Replace(good, `["user:a"]`, `[{issuer: x, name: y, groups: z}]`, 1)), `line 4: rules[0].subjects[0]: unknown field "groups"`},
-		{"claim that is no text", rule(strings.Replace(good, `["user:a"]`, `[{issuer: x, claims: {a: 1}}]`, 1)), `line 4: rules[0].subjects[0].claims.a: must be a text`},
-		{"no claims", rule(strings.Replace(good, `["user:a"]`, `[{issuer: x, claims: {}}]`, 1)), `line 4: rules[0].subjects[0].claims: must have 1 to 20 claims`},
-		{"unknown action", rule(strings.Replace(good, "[pull]", "[fly]", 1)), `line 6: rules[0].actions[0]: "fly" is no action here: use pull, push, create-tag`},
-		{"S-11 placeholder inside a segment", rule(strings.Replace(good, `"**"`, `"x-{user}/**"`, 1)), `line 5: rules[0].repositories[0]: pattern "x-{user}/**" can match no`},
-		{"S-11 unknown placeholder", rule(strings.Replace(good, `"**"`, `"{group}/**"`, 1)), `line 5: rules[0].repositories[0]: pattern "{group}/**" can match no`},
-		{"S-11 placeholder in except", rule(good + `; except: ["{user}/**"]`), `line 7: rules[0].except[0]: pattern "{user}/**" can match no`},
-		{"S-11 placeholder in a part", rule(`name: a; subjects: [everyone]; repositories: ["{user}/**"]; actions: [manage-keys]`), `line 5: rules[0].repositories: administrative rights are given over names that are written out`},
-		{"operate on a part", rule(strings.Replace(strings.Replace(good, "[pull]", "[operate]", 1), "**", "a/**", 1)), `line 5: rules[0].repositories: operate concerns the whole registry`},
-		{"anyone pushes", rule(strings.Replace(strings.Replace(good, "user:a", "anyone", 1), "[pull]", "[create-tag]", 1)), `line 6: rules[0].actions: anyone, also without a login, may only be given pull`},
-		{"pull by tag", rule(good + `; when: 'tag == "x"'`), `line 7: rules[0].when: what has a tag can be pulled by its digest too`},
-		{"part by condition", rule(strings.Replace(good, "[pull]", "[manage-keys]", 1) + `; when: 'repository == "x"'`), `line 7: rules[0].when: administrative rights are given over the names in repositories`},
-		{"condition is no text", rule(good + `; when: true`), `line 7: rules[0].when: must be a text`},
-		{"protection of administration", protection(`name: p; repositories: ["**"]; actions: [admin]`), `line 6: protections[0].actions[0]: "admin" is no action here: use pull, push, create-tag, move-tag, delete`},
-		{"protection of nothing", protection(`name: p; repositories: ["**"]; actions: [push]; except-subjects: [anyone]`), `line 7: protections[0].except-subjects: with anyone excepted nothing is protected`},
-		{"protection of pull by tag", protection(`name: p; repositories: ["**"]; actions: [pull]; tags: [v*]`), `line 6: protections[0].actions: what has a tag can be pulled by its digest too`},
-		{"protection with rules' fields", protection(`name: p; repositories: ["**"]; actions: [push]; subjects: [everyone]`), `line 7: protections[0]: unknown field "subjects": use name, repositories, tags, actions, except-subjects, when`},
-		{"tag that is none", protection(`name: p; repositories: ["**"]; actions: [push]; tags: ["v?"]`), `line 7: protections[0].tags[0]: "v?" can match no tag`},
-		{"no rules", "version: 2\nprotections: []\n", `line 1: rules: missing`},
-		{"anchors", rule(`name: &x a; subjects: ["user:a"]; repositories: ["**"]; actions: [pull]`), `line 3: rules[0].name: anchors`},
-		{"many conditions", "version: 2\nrules:\n" + manyConditions(1001), `line 1003: rules[1000].when: is different condition number 1001: the limit is 1000`},
-		{"F-32 dear conditions", "version: 2\nrules:\n" + dearConditions(200), `.when: with this condition all together can cost `},
-	} {
+	for _, c := range refusedTwo {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := access.ParsePolicy([]byte(c.doc))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -298,5 +305,53 @@ func TestCheckTag(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestCheckManage(t *testing.T) {
+	for _, c := range []struct {
+		who    access.Principal
+		held   string
+		action access.Action
+		name   string
+		want   string
+	}{
+		{user("amy"), "registry:api:*", access.ManageKeys, "team-a/ci", "<nil>"},
+		{user("amy"), "registry:api:*", access.ManageKeys, "team-b/ci", "user:amy may not manage-keys team-b/ci"},
+		{user("amy"), "registry:api:*", access.ManageKeys, "", "user:amy may not manage-keys in the whole registry"},
+		{user("amy"), "", access.ManageKeys, "team-a/ci", "token lacks registry:api:*"},
+		{user("root", "admins"), "registry:api:*", access.Admin, "", "<nil>"},
+		{user("root", "admins"), "registry:api:*", access.Operate, "", "<nil>"},
+		{user("ann", "a"), "registry:api:*", access.Admin, "", "user:ann has no administrative right"},
+		{user("ann", "a"), "registry:api:*", access.Pull, "team-a/app", "user:ann may not pull team-a/app"}, // no administrative right
+	} {
+		au := access.Authority{Identity: access.Identity{Principal: c.who}, Policy: policy(t, team), Held: held(t, c.held), Token: live}
+		if got := fmt.Sprint(au.CheckManage(c.action, c.name)); got != c.want {
+			t.Errorf("%s %s %s: %q, want %q", c.who, c.action, c.name, got, c.want)
+		}
+	}
+}
+
+// TestMentionsInProtections: a name that only a protection has must not come to mean another.
+func TestMentionsInProtections(t *testing.T) {
+	pol := policy(t, "version: 2\nrules: []\nprotections:\n- {name: p, repositories: [x], actions: [push], except-subjects: [\"robot:old\"]}\n")
+	if !pol.Mentions(access.Robot, "old") || pol.Mentions(access.User, "old") {
+		t.Error("Mentions")
+	}
+}
+
+// TestPlaceholderPrefixes: a listing seeks to one's own home.
+func TestPlaceholderPrefixes(t *testing.T) {
+	for _, c := range []struct {
+		who  access.Principal
+		want string
+	}{
+		{user("bob"), "home/bob/ public/"}, {robot("bob"), "bot/bob public/"}, {user("bob/x"), "public/"},
+		{external("https://idp.test", "bob"), "public/"}, {user("ann", "a"), "home/ann/ public/ team-a/"},
+	} {
+		au := access.Authority{Identity: access.Identity{Principal: c.who}, Policy: policy(t, team)}
+		if got := strings.Join(au.VisiblePrefixes(), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.who, got, c.want)
+		}
 	}
 }
