@@ -237,7 +237,7 @@ func (s *server) AddUser(name string) string {
 func (s *server) Policy(rules string) {
 	s.t.Helper()
 	doc := "version: 1\nrules:\n  - who: [\"group:admins\"]\n    what: [\"**\"]\n    may: [pull, push, delete, admin]\n" + rules
-	s.CLI(doc, "policy", "apply", "-")
+	s.CLI(doc, "policy", "apply", "-", "--base", "latest")
 }
 
 // A run is a command to run: with what input and what beside the environment.
