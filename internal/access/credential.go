@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 const redacted = "[redacted]"
@@ -90,10 +91,24 @@ var ErrBadCredential = errors.New("bad credential")
 // it; the door answers 429 with Retry-After.
 var ErrBusy = errors.New("too many logins are being checked")
 
+// Throttled says that the check was not made, because too many before it proved
+// nothing; the door answers 429 with Retry-After. It does not tell whether there
+// is such an account, nor whether the credential was right.
+type Throttled struct{ After time.Duration }
+
+func (e *Throttled) Error() string {
+	return fmt.Sprintf("too many wrong passwords: wait %d s", e.Seconds())
+}
+
+// Seconds returns After as Retry-After wants it: whole seconds, at least 1.
+func (e *Throttled) Seconds() int64 {
+	return max(int64((e.After+time.Second-1)/time.Second), 1)
+}
+
 // An Authenticator proves credentials of one kind.
 type Authenticator interface {
 	// Authenticate returns who presents c. A credential that proves nothing is
-	// ErrBadCredential and nothing more. ErrBusy asks to come again. Any other
-	// error means we could not decide. Safe for concurrent use.
+	// ErrBadCredential and nothing more. ErrBusy and *Throttled ask to come
+	// again. Any other error means we could not decide. Safe for concurrent use.
 	Authenticate(ctx context.Context, c Credential) (Identity, error)
 }

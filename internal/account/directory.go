@@ -62,6 +62,7 @@ type PolicyVersion struct {
 type Directory interface {
 	Accounts
 	Groups
+	Networks
 	Keys
 	Policies
 }
@@ -100,6 +101,16 @@ type Groups interface {
 	ListGroups(ctx context.Context) (map[string][]string, error)
 	// IsRetired reports whether an account of this name was removed.
 	IsRetired(ctx context.Context, name string) (bool, error)
+}
+
+// Networks are where people proved their passwords from, written "192.0.2.7/32".
+type Networks interface {
+	// NamesAt returns the accounts that came from network since the given time,
+	// by name, and when that was noted; the newest limit of them.
+	NamesAt(ctx context.Context, network string, since time.Time, limit int) (map[string]time.Time, error)
+	// NoteNetwork records that an account came from network, and forgets all but
+	// the newest keep of its networks. An account that was removed is no error.
+	NoteNetwork(ctx context.Context, uid, network string, at time.Time, keep int) error
 }
 
 // Keys are access keys.

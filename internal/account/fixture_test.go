@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +31,8 @@ type fixture struct {
 	db  *metadata.DB
 	s   *account.Service
 	log bytes.Buffer
+
+	logins atomic.Int64
 
 	mu  sync.Mutex
 	now time.Time
@@ -100,8 +104,20 @@ func (f *fixture) key(who account.Name, n account.NewKey) (account.Key, access.S
 	return k, secret
 }
 
+// login comes from another network each time, so that failures of a test are
+// not counted together.
 func (f *fixture) login(name, password string) (access.Identity, error) {
-	return f.s.Passwords().Authenticate(f.ctx(), access.Password{Name: name, Secret: access.NewSecret(password)})
+	n := f.logins.Add(1)
+	return f.loginFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String(), name, password)
+}
+
+// loginFrom comes from an address; "" is nowhere.
+func (f *fixture) loginFrom(address, name, password string) (access.Identity, error) {
+	var from access.Origin
+	if address != "" {
+		from.Address = netip.MustParseAddr(address)
+	}
+	return f.s.Passwords().Authenticate(f.ctx(), access.Password{Name: name, Secret: access.NewSecret(password), From: from})
 }
 
 func (f *fixture) present(secret access.Secret) (access.Identity, error) {

@@ -2,6 +2,8 @@ package account
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -9,47 +11,102 @@ import (
 )
 
 const (
-	maxWaiting = 64   // checks that wait for their turn to hash
+	maxWaiting = 64   // checks of one lane that wait for their turn to hash
 	maxInside  = 1024 // checks that wait, hash, or sit out the failure floor
+	maxRefused = 1024 // refused checks that sit out the failure floor
+)
+
+// A lane is a queue for the turn to hash.
+type lane int
+
+const (
+	ahead  lane = iota // for who is proven, or comes from where the account came from before
+	behind             // for strangers
+	lanes
 )
 
 // A hasher computes one password hash at a time, so that a flood of guesses
 // takes at most one core, and makes every failure last equally long.
 type hasher struct {
 	floor   time.Duration
-	turn    chan struct{} // holds one token while somebody hashes
-	waiting atomic.Int64
-	inside  atomic.Int64
 	count   atomic.Int64
+	inside  atomic.Int64
+	refused atomic.Int64
+
+	mu    sync.Mutex
+	busy  bool // somebody hashes
+	queue [lanes][]chan struct{}
 }
 
-func newHasher(floor time.Duration) *hasher {
-	return &hasher{floor: floor, turn: make(chan struct{}, 1)}
-}
+func newHasher(floor time.Duration) *hasher { return &hasher{floor: floor} }
 
 // run calls hash when its turn comes. Errors: access.ErrBusy when too many
 // wait already; the context's.
-func (h *hasher) run(ctx context.Context, hash func()) error {
-	if h.waiting.Add(1) > maxWaiting {
-		h.waiting.Add(-1)
-		return access.ErrBusy
+func (h *hasher) run(ctx context.Context, l lane, hash func()) error {
+	if err := h.await(ctx, l); err != nil {
+		return err
 	}
-	select {
-	case h.turn <- struct{}{}:
-		h.waiting.Add(-1)
-	case <-ctx.Done():
-		h.waiting.Add(-1)
-		return ctx.Err()
-	}
-	defer func() { <-h.turn }()
+	defer h.pass()
 	hash()
 	return nil
+}
+
+// await returns when it is our turn. Errors: as run.
+func (h *hasher) await(ctx context.Context, l lane) error {
+	h.mu.Lock()
+	if !h.busy {
+		h.busy = true
+		h.mu.Unlock()
+		return nil
+	}
+	if len(h.queue[l]) >= maxWaiting {
+		h.mu.Unlock()
+		return access.ErrBusy
+	}
+	turn := make(chan struct{})
+	h.queue[l] = append(h.queue[l], turn)
+	h.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	if !h.leave(l, turn) {
+		h.pass() // it was our turn at the same moment
+	}
+	return ctx.Err()
+}
+
+// leave takes turn out of its queue. It returns false when it has come already.
+func (h *hasher) leave(l lane, turn chan struct{}) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.Index(h.queue[l], turn)
+	if i < 0 {
+		return false
+	}
+	h.queue[l] = slices.Delete(h.queue[l], i, i+1)
+	return true
+}
+
+// pass gives our turn to the one who waits longest in the first lane.
+func (h *hasher) pass() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for l, waiting := range h.queue {
+		if len(waiting) > 0 {
+			close(waiting[0])
+			h.queue[l] = slices.Delete(waiting, 0, 1)
+			return
+		}
+	}
+	h.busy = false
 }
 
 // prove calls check when its turn comes and reports its result. A negative one
 // is reported no sooner than the floor after the turn came, whatever was
 // checked and however long it took; meanwhile others have their turn.
-func (h *hasher) prove(ctx context.Context, check func() bool) (bool, error) {
+func (h *hasher) prove(ctx context.Context, l lane, check func() bool) (bool, error) {
 	if h.inside.Add(1) > maxInside {
 		h.inside.Add(-1)
 		return false, access.ErrBusy
@@ -57,19 +114,38 @@ func (h *hasher) prove(ctx context.Context, check func() bool) (bool, error) {
 	defer h.inside.Add(-1)
 	var began time.Time
 	var ok bool
-	err := h.run(ctx, func() {
+	err := h.run(ctx, l, func() {
 		began = time.Now()
 		ok = check()
 	})
 	if err != nil || ok {
 		return ok, err
 	}
-	rest := time.NewTimer(h.floor - time.Since(began))
-	defer rest.Stop()
+	return false, pause(ctx, h.floor-time.Since(began))
+}
+
+// refuse returns err after the floor: as late as a check would have failed, and
+// so that a client that goes on asking costs little. Under a flood from very
+// many at once it returns at once.
+func (h *hasher) refuse(ctx context.Context, err error) error {
+	defer h.refused.Add(-1)
+	if h.refused.Add(1) > maxRefused {
+		return err
+	}
+	if gone := pause(ctx, h.floor); gone != nil {
+		return gone
+	}
+	return err
+}
+
+// pause waits for d. Errors: the context's.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-rest.C:
-		return false, nil
+	case <-t.C:
+		return nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	}
 }

@@ -175,13 +175,14 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 }
 
 // ChangePassword sets the password of the person who proves the current one,
-// and ends what SetPassword does. Errors: access.ErrBadCredential, as
-// SetPassword.
-func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret) error {
+// and ends what SetPassword does. The caller has proven by a token to be that
+// person. Errors: access.ErrBadCredential, *access.Throttled, as SetPassword.
+func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret, from access.Origin) error {
 	if err := checkNew(next.Reveal()); err != nil {
 		return err
 	}
-	if _, err := s.Passwords().Authenticate(ctx, access.Password{Name: name, Secret: current}); err != nil {
+	p := access.Password{Name: name, Secret: current, From: from}
+	if _, err := s.throttled(ctx, s.pairOf(p), ahead, p); err != nil {
 		return err
 	}
 	return s.SetPassword(ctx, name, next)

@@ -5,9 +5,11 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -28,7 +30,8 @@ const rememberFor = 5 * time.Minute
 
 // passwords is the authenticator for access.Password. An unknown name, a wrong
 // password, a disabled account, an account without a password and a password
-// out of bounds all fail alike: one query, one hash, then the floor.
+// out of bounds all fail alike: one query, one hash, then the floor. After too
+// many of them it is neither, for a while (see throttle).
 type passwords struct{ *Service }
 
 func (s passwords) Authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
@@ -36,20 +39,101 @@ func (s passwords) Authenticate(ctx context.Context, c access.Credential) (acces
 	if !ok {
 		return access.Identity{}, access.ErrBadCredential
 	}
-	a, err := s.candidate(ctx, p.Name)
+	a, err := s.fromMemory(ctx, p)
+	if err == nil && a.UID == "" {
+		a, err = s.flights.do(ctx, s.presented(p), func(ctx context.Context) (Account, error) { return s.fromAfar(ctx, p) })
+	}
 	if err != nil {
 		return access.Identity{}, err
+	}
+	return access.Identity{Principal: a.Principal(), Proof: access.Proof{Method: "password", PasswordSet: a.PasswordSet}}, nil
+}
+
+// fromMemory returns the account of a password that was right moments ago and
+// still is, or the zero one. It does not count against anybody, nor wait.
+func (s *Service) fromMemory(ctx context.Context, p access.Password) (Account, error) {
+	hash := s.remembered.hash(p.Name, p.Secret.Reveal())
+	if hash == "" {
+		return Account{}, nil
+	}
+	a, err := s.candidate(ctx, p.Name)
+	if err != nil || a.Disabled || a.PasswordHash != hash {
+		return Account{}, err
+	}
+	at := s.pairOf(p)
+	noted, err := s.noted(ctx, at)
+	if err != nil {
+		return Account{}, err
+	}
+	s.note(ctx, a, at, noted)
+	return a, nil
+}
+
+func (s *Service) pairOf(p access.Password) pair {
+	return pair{networkOf(p.From.Address), s.throttle.fold(p.Name)}
+}
+
+// A presentation is what makes two checks the same one.
+type presentation struct {
+	network netip.Prefix
+	sum     [32]byte
+}
+
+func (s *Service) presented(p access.Password) presentation {
+	return presentation{networkOf(p.From.Address), s.remembered.sum(p.Name, p.Secret.Reveal())}
+}
+
+// fromAfar checks a password that comes without any other proof.
+func (s *Service) fromAfar(ctx context.Context, p access.Password) (Account, error) {
+	at := s.pairOf(p)
+	noted, err := s.noted(ctx, at)
+	if err != nil {
+		return Account{}, err
+	}
+	l := behind
+	if !noted.IsZero() {
+		l = ahead
+	}
+	a, err := s.throttled(ctx, at, l, p)
+	if err == nil {
+		s.note(ctx, a, at, noted)
+	}
+	return a, err
+}
+
+// throttled checks a password and counts it. Errors: *access.Throttled,
+// access.ErrBadCredential, access.ErrBusy.
+func (s *Service) throttled(ctx context.Context, at pair, l lane, p access.Password) (Account, error) {
+	try, err := s.throttle.begin(at, l == ahead)
+	if err != nil {
+		return Account{}, s.hashing.refuse(ctx, err)
+	}
+	a, err := s.check(ctx, l, p)
+	switch {
+	case err == nil:
+		s.throttle.right(try)
+	case errors.Is(err, access.ErrBadCredential):
+		err = s.throttle.wrong(try)
+	case ctx.Err() == nil: // we were busy, or out of order
+		s.throttle.undecided(try)
+	}
+	return a, err
+}
+
+// check computes one hash. Errors: access.ErrBadCredential, access.ErrBusy.
+func (s *Service) check(ctx context.Context, l lane, p access.Password) (Account, error) {
+	a, err := s.candidate(ctx, p.Name)
+	if err != nil {
+		return Account{}, err
 	}
 	password := p.Secret.Reveal()
 	if len(password) == 0 || len(password) > MaxPassword || a.Disabled {
 		a.PasswordHash = "" // nobody's: a decoy is hashed
 	}
-	if a.PasswordHash == "" || !s.remembered.has(a.PasswordHash, password) {
-		if a, err = s.prove(ctx, a, password); err != nil {
-			return access.Identity{}, err
-		}
+	if a, err = s.prove(ctx, l, a, password); err == nil {
+		s.remembered.add(p.Name, password, a.PasswordHash)
 	}
-	return access.Identity{Principal: a.Principal(), Proof: access.Proof{Method: "password", PasswordSet: a.PasswordSet}}, nil
+	return a, err
 }
 
 // candidate returns the account of that name, or the zero one. It asks the
@@ -66,9 +150,9 @@ func (s *Service) candidate(ctx context.Context, name string) (Account, error) {
 }
 
 // prove returns the account as it is when the password was found to be right.
-func (s *Service) prove(ctx context.Context, a Account, password string) (Account, error) {
+func (s *Service) prove(ctx context.Context, l lane, a Account, password string) (Account, error) {
 	for range 3 {
-		upgraded, err := s.compare(ctx, a, password)
+		upgraded, err := s.compare(ctx, l, a, password)
 		if err != nil {
 			return Account{}, err
 		}
@@ -82,7 +166,6 @@ func (s *Service) prove(ctx context.Context, a Account, password string) (Accoun
 			return Account{}, access.ErrBadCredential
 		}
 		if now.PasswordHash == a.PasswordHash || now.PasswordHash == upgraded {
-			s.remembered.add(now.PasswordHash, password)
 			return now, nil
 		}
 		a = now
@@ -92,8 +175,8 @@ func (s *Service) prove(ctx context.Context, a Account, password string) (Accoun
 
 // compare hashes password once; when it is right and the stored hash is weaker
 // than one of today's, it replaces that and returns the new one.
-func (s *Service) compare(ctx context.Context, a Account, password string) (upgraded string, err error) {
-	ok, err := s.hashing.prove(ctx, func() bool {
+func (s *Service) compare(ctx context.Context, l lane, a Account, password string) (upgraded string, err error) {
+	ok, err := s.hashing.prove(ctx, l, func() bool {
 		if a.PasswordHash == "" {
 			s.hashing.decoy()
 			return false
@@ -125,8 +208,8 @@ func (s *Service) rehash(ctx context.Context, a Account, password string) string
 	return ""
 }
 
-// hashNew checks a new password against the rules and hashes it.
-// Errors: *Invalid, access.ErrBusy.
+// hashNew checks a new password against the rules and hashes it, for somebody
+// who has proven to be allowed to set it. Errors: *Invalid, access.ErrBusy.
 func (s *Service) hashNew(ctx context.Context, password access.Secret) (string, error) {
 	if err := checkNew(password.Reveal()); err != nil {
 		return "", err
@@ -136,7 +219,7 @@ func (s *Service) hashNew(ctx context.Context, password access.Secret) (string, 
 		return "", fmt.Errorf("read randomness: %w", err)
 	}
 	var hash string
-	err := s.hashing.run(ctx, func() { hash = s.hashing.makeHash(password.Reveal(), salt) })
+	err := s.hashing.run(ctx, ahead, func() { hash = s.hashing.makeHash(password.Reveal(), salt) })
 	return hash, err
 }
 
@@ -175,35 +258,45 @@ func RandomPassword(rand io.Reader) (access.Secret, error) {
 	return access.NewSecret(b.String()), nil
 }
 
-// remembered knows which passwords were right moments ago, by
-// HMAC(key of this process, hash ‖ password): with another hash, it is another
-// entry.
+// remembered knows which passwords were right moments ago, and by which hash, by
+// HMAC(key of this process, name ‖ password).
 type remembered struct {
-	key   [32]byte
-	now   func() time.Time
-	until *otter.Cache[[32]byte, time.Time]
+	key    [32]byte
+	now    func() time.Time
+	hashes *otter.Cache[[32]byte, rememberedHash]
+}
+
+type rememberedHash struct {
+	hash  string
+	until time.Time
 }
 
 func newRemembered(now func() time.Time) *remembered {
-	r := &remembered{now: now, until: otter.Must(&otter.Options[[32]byte, time.Time]{MaximumSize: cacheSize})}
+	r := &remembered{now: now, hashes: otter.Must(&otter.Options[[32]byte, rememberedHash]{MaximumSize: cacheSize})}
 	rand.Read(r.key[:]) // never fails
 	return r
 }
 
-func (r *remembered) sum(hash, password string) (sum [32]byte) {
+func (r *remembered) sum(name, password string) (sum [32]byte) {
 	m := hmac.New(sha256.New, r.key[:])
-	io.WriteString(m, hash)
-	m.Write([]byte{0}) // no hash holds a NUL
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(name)))
+	m.Write(size[:])
+	io.WriteString(m, name)
 	io.WriteString(m, password)
 	m.Sum(sum[:0])
 	return sum
 }
 
-func (r *remembered) has(hash, password string) bool {
-	until, ok := r.until.GetIfPresent(r.sum(hash, password))
-	return ok && r.now().Before(until)
+// hash returns the hash that the password was right for, or "".
+func (r *remembered) hash(name, password string) string {
+	known, ok := r.hashes.GetIfPresent(r.sum(name, password))
+	if !ok || !r.now().Before(known.until) {
+		return ""
+	}
+	return known.hash
 }
 
-func (r *remembered) add(hash, password string) {
-	r.until.Set(r.sum(hash, password), r.now().Add(rememberFor))
+func (r *remembered) add(name, password, hash string) {
+	r.hashes.Set(r.sum(name, password), rememberedHash{hash, r.now().Add(rememberFor)})
 }

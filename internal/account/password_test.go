@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +18,7 @@ import (
 )
 
 // I-04, I-05, I-06, I-08, I-15: every failure is the same error and costs
-// exactly one hash and one query.
+// exactly one hash and two queries: one about the network, one about the name.
 func TestPasswordFailures(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.user("alice", "alice's password")
@@ -61,8 +63,8 @@ func TestPasswordFailures(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				before, queries := f.s.Hashes(), f.db.Queries()
 				id, err := f.login(tt.user, tt.password)
-				if n := f.db.Queries() - queries; n != 1 {
-					t.Errorf("%d queries, want 1", n)
+				if n := f.db.Queries() - queries; n != 2 {
+					t.Errorf("%d queries, want 2", n)
 				}
 				if !errors.Is(err, access.ErrBadCredential) || !id.Principal.IsAnonymous() {
 					t.Errorf("login = %v, %v", id, err)
@@ -125,9 +127,10 @@ func TestRememberedPasswordDoesNotQueue(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var guesses sync.WaitGroup
 		busy := make(chan struct{}, 200)
-		for range 200 {
+		for i := range 200 {
 			guesses.Go(func() {
-				_, err := f.s.Passwords().Authenticate(ctx, access.Password{Name: "alice", Secret: access.NewSecret("a guess")})
+				name, from := fmt.Sprintf("guess%d", i), access.Origin{Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}
+				_, err := f.s.Passwords().Authenticate(ctx, access.Password{Name: name, Secret: access.NewSecret("a guess"), From: from})
 				switch {
 				case errors.Is(err, access.ErrBusy):
 					busy <- struct{}{}
@@ -275,7 +278,7 @@ func TestChangePassword(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.user("alice", "alice's password")
 		change := func(current, next string) error {
-			return f.s.ChangePassword(f.ctx(), "alice", access.NewSecret(current), access.NewSecret(next))
+			return f.s.ChangePassword(f.ctx(), "alice", access.NewSecret(current), access.NewSecret(next), access.Origin{})
 		}
 		wantError(t, change("wrong password", "a new password"), access.ErrBadCredential)
 		wantInvalid(t, change("alice's password", "short"), "at least 8")

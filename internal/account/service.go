@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,9 @@ type Service struct {
 
 	hashing    *hasher
 	remembered *remembered
+	throttle   *throttle
+	flights    flights[presentation, Account]
+	networks   *otter.Cache[netip.Prefix, knownAt]
 	used       *lastuse.Log
 	identities *otter.Cache[identityKey, under[resolved]]
 	keys       *otter.Cache[[32]byte, under[Key]]
@@ -105,6 +109,8 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.remembered = newRemembered(s.now)
+	s.throttle = newThrottle(s.now)
+	s.networks = newNetworks()
 	s.used = lastuse.New(dir.TouchKeys, s.log)
 	return s
 }

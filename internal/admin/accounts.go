@@ -176,7 +176,7 @@ func (c *call) setPassword() error {
 	case own && in.Current.IsZero():
 		return badRequest("field \"current\" is missing: your own password changes only with the current one")
 	case own:
-		err = c.door.Accounts.ChangePassword(c.r.Context(), name, in.Current.Secret, in.Password.Secret)
+		err = c.door.Accounts.ChangePassword(c.r.Context(), name, in.Current.Secret, in.Password.Secret, c.authority.Origin)
 	case !in.Current.IsZero():
 		return badRequest("field \"current\" is for your own password only")
 	default:

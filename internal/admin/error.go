@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -20,7 +21,8 @@ const (
 	problemPrefix = "urn:sallyport:problem:"
 	// statusGone is logged for a client that did not wait for the answer.
 	statusGone = 499
-	// retryAfter is what a client is asked to wait, in seconds.
+	// retryAfter is what a client is asked to wait, in seconds, where the error
+	// does not say.
 	retryAfter = "5"
 )
 
@@ -70,7 +72,7 @@ var meanings = []struct {
 func (c *call) fail(err error) {
 	p := c.describe(err)
 	p.Type, p.Title, p.RequestID = problemPrefix+p.Type, http.StatusText(p.Status), c.requestID()
-	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+	if c.w.Header().Get("Retry-After") == "" && (p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable) {
 		c.w.Header().Set("Retry-After", retryAfter)
 	}
 	switch {
@@ -118,6 +120,10 @@ func (c *call) describe(err error) client.Problem {
 	}
 	if e, ok := errors.AsType[*account.Invalid](err); ok {
 		return problem(http.StatusBadRequest, "invalid", e.Error())
+	}
+	if e, ok := errors.AsType[*access.Throttled](err); ok {
+		c.w.Header().Set("Retry-After", strconv.FormatInt(e.Seconds(), 10))
+		return problem(http.StatusTooManyRequests, "throttled", fmt.Sprintf("too many wrong attempts; wait %d seconds", e.Seconds()))
 	}
 	if errors.Is(err, access.ErrInvalidToken) {
 		return c.challenge("the token is not valid", "invalid_token")

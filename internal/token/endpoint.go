@@ -25,7 +25,7 @@ func (s *Service) Endpoint() http.Handler {
 		refused, ok := errors.AsType[*refusal](err)
 		if !ok {
 			s.log.ErrorContext(r.Context(), "token not issued", "err", err)
-			refused = &refusal{http.StatusInternalServerError, serverError, "the token service could not decide; try again later"}
+			refused = &refusal{status: http.StatusInternalServerError, code: serverError, text: "the token service could not decide; try again later"}
 		}
 		s.writeRefusal(w, r, refused)
 	})
@@ -33,7 +33,7 @@ func (s *Service) Endpoint() http.Handler {
 
 func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return answer{}, &refusal{http.StatusMethodNotAllowed, invalidRequest, "use GET or POST"}
+		return answer{}, &refusal{status: http.StatusMethodNotAllowed, code: invalidRequest, text: "use GET or POST"}
 	}
 	req, err := s.parse(r, from)
 	if err != nil {
@@ -44,7 +44,10 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	case errors.Is(err, access.ErrBadCredential):
 		return answer{}, s.refuseCredential(req.credential)
 	case errors.Is(err, access.ErrBusy):
-		return answer{}, &refusal{http.StatusTooManyRequests, unavailable, "too many logins are being checked; try again"}
+		return answer{}, &refusal{status: http.StatusTooManyRequests, code: unavailable, text: "too many logins are being checked; try again", after: busyFor}
+	}
+	if throttled, ok := errors.AsType[*access.Throttled](err); ok {
+		return answer{}, refuseThrottled(throttled)
 	}
 	return a, err
 }

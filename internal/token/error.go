@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -27,7 +28,11 @@ type refusal struct {
 	status int
 	code   code
 	text   string
+	after  int64 // Retry-After, in seconds, of a 429
 }
+
+// busyFor is the Retry-After of access.ErrBusy, in seconds.
+const busyFor = 2
 
 func (e *refusal) Error() string { return string(e.code) + ": " + e.text }
 
@@ -66,6 +71,15 @@ func (s *Service) refuseCredential(c access.Credential) *refusal {
 	return &refusal{status: http.StatusUnauthorized, code: invalidGrant, text: text}
 }
 
+// refuseThrottled is the answer to a password that was not checked, be it right
+// or wrong.
+func refuseThrottled(e *access.Throttled) *refusal {
+	return &refusal{
+		status: http.StatusTooManyRequests, code: unavailable, after: e.Seconds(),
+		text: fmt.Sprintf("too many wrong passwords for this user or from this network; wait %d seconds, or use an access key", e.Seconds()),
+	}
+}
+
 // writeRefusal writes e in both styles that clients read: OAuth's, and the
 // registry's, whose message docker prints.
 func (s *Service) writeRefusal(w http.ResponseWriter, r *http.Request, e *refusal) {
@@ -94,7 +108,7 @@ func (s *Service) writeRefusal(w http.ResponseWriter, r *http.Request, e *refusa
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, POST")
 	case http.StatusTooManyRequests:
-		h.Set("Retry-After", "2")
+		h.Set("Retry-After", strconv.FormatInt(e.after, 10))
 	}
 	s.write(w, r, e.status, body)
 }

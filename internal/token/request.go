@@ -115,7 +115,7 @@ func basicCredential(r *http.Request, from access.Origin) (access.Credential, er
 	}
 	scheme, encoded, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return nil, &refusal{http.StatusUnauthorized, invalidClient, "only Basic authentication is accepted here"}
+		return nil, &refusal{status: http.StatusUnauthorized, code: invalidClient, text: "only Basic authentication is accepted here"}
 	}
 	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	name, password, found := strings.Cut(string(pair), ":")
