@@ -25,8 +25,8 @@ const (
 	MaxPassword = 1024
 )
 
-// rememberFor is how long a password that was right is not hashed again.
-const rememberFor = 5 * time.Minute
+// RememberFor is how long a password that was right is not hashed again.
+const RememberFor = 5 * time.Minute
 
 // passwords is the authenticator for access.Password. An unknown name, a wrong
 // password, a disabled account, an account without a password and a password
@@ -298,5 +298,5 @@ func (r *remembered) hash(name, password string) string {
 }
 
 func (r *remembered) add(name, password, hash string) {
-	r.hashes.Set(r.sum(name, password), rememberedHash{hash, r.now().Add(rememberFor)})
+	r.hashes.Set(r.sum(name, password), rememberedHash{hash, r.now().Add(RememberFor)})
 }

@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/server"
@@ -52,6 +55,46 @@ func TestForwardedFor(t *testing.T) {
 			h.Set("Forwarded", "for=6.6.6.6")
 			if got := server.Client(trusted, netip.MustParseAddr(tt.peer), h); got.String() != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// H-03: behind a declared proxy the client's address counts for the limit on
+// wrong passwords, however the client spoofs; without one the peer's does.
+func TestWrongPasswordsBehindProxy(t *testing.T) {
+	for name, tt := range map[string]struct {
+		proxies []netip.Prefix
+		hops    func(i int) string
+		same    bool // all attempts count together
+	}{
+		"H-03 spoofed left":  {prefixes("127.0.0.0/8"), func(i int) string { return fmt.Sprintf("192.0.2.%d, 198.51.100.1", i) }, true},
+		"H-03 clients":       {prefixes("127.0.0.0/8"), func(i int) string { return fmt.Sprintf("192.0.2.%d", i) }, false},
+		"H-02 no such proxy": {nil, func(i int) string { return fmt.Sprintf("192.0.2.%d", i) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			c.TrustedProxies = tt.proxies
+			r := start(t, c, server.Options{})
+			var slowed atomic.Int64
+			var attempts sync.WaitGroup
+			for i := range 6 {
+				attempts.Go(func() {
+					resp, body := r.get(t, "/token", asAdmin(fmt.Sprint("guess ", i)), func(req *http.Request) {
+						req.Header.Set("X-Forwarded-For", tt.hops(i))
+					})
+					switch resp.StatusCode {
+					case http.StatusTooManyRequests:
+						slowed.Add(1)
+					case http.StatusUnauthorized:
+					default:
+						t.Errorf("%d %s", resp.StatusCode, body)
+					}
+				})
+			}
+			attempts.Wait()
+			if got := slowed.Load() > 0; got != tt.same {
+				t.Errorf("%d of six attempts were slowed down", slowed.Load())
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +63,8 @@ type fixture struct {
 	accounts *account.Service
 	s        *token.Service
 	log      *bytes.Buffer
+
+	requests atomic.Int64
 
 	mu  sync.Mutex
 	now time.Time
@@ -148,6 +152,9 @@ func (f *fixture) key(who account.Name, n account.NewKey) (account.Key, string) 
 	return k, secret.Reveal()
 }
 
+// httptestAddress is where requests of httptest come from.
+const httptestAddress = "192.0.2.1:"
+
 // An answer is everything that the token URL can say.
 type answer struct {
 	status int
@@ -172,8 +179,14 @@ type answer struct {
 
 func (f *fixture) do(r *http.Request) answer { return f.doOn(f.s, r) }
 
+// doOn comes from an address of its own unless the request says otherwise, so
+// that failures of a test are not counted together.
 func (f *fixture) doOn(s *token.Service, r *http.Request) answer {
 	f.t.Helper()
+	if strings.HasPrefix(r.RemoteAddr, httptestAddress) {
+		n := f.requests.Add(1)
+		r.RemoteAddr = fmt.Sprintf("10.0.%d.%d:1234", n>>8&0xff, n&0xff)
+	}
 	w := httptest.NewRecorder()
 	w.Header().Set("X-Request-Id", "req-1")
 	s.Endpoint().ServeHTTP(w, r.WithContext(f.ctx()))
