@@ -142,6 +142,7 @@ func TestPlans(t *testing.T) {
 		`ORDER BY (version|started) DESC LIMIT 1$`:  "one row, from the end",
 		`^DELETE FROM sweep`:                        "a hundred rows",
 		`FROM audit_link ORDER BY`:                  "two rows",
+		`^DELETE FROM known_network`:                "the few networks of one account",
 	}
 	space := regexp.MustCompile(`\s+`)
 	checked := 0
