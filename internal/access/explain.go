@@ -36,6 +36,8 @@ type Reason struct {
 	// DependsOnTag is set when it applies only to some tags, and the tag is not
 	// known.
 	DependsOnTag bool `json:"dependsOnTag,omitempty"`
+
+	patterns []pattern // of the rule
 }
 
 // A Lack is a part of a rule that the query does not meet.
@@ -78,6 +80,19 @@ func (pol *Policy) Explain(q Query) Explanation {
 	return x
 }
 
+// Within leaves out of an explanation what somebody who may see only a part of
+// the policy must not learn: near rules about other names that do not lie in
+// the part. What decides about a name of theirs they see, wherever it is from.
+func (x Explanation) Within(p Part) Explanation {
+	elsewhere := func(r Reason) bool {
+		about := func(l Lack) bool { return l.What == "repository" }
+		outside := func(q pattern) bool { return !p.contains(&q) }
+		return slices.ContainsFunc(r.Lacks, about) && slices.ContainsFunc(r.patterns, outside)
+	}
+	x.Nearest = slices.DeleteFunc(slices.Clone(x.Nearest), elsewhere)
+	return x
+}
+
 // rules finds those that give and those that come near.
 func (x *Explanation) rules(e *evaluation) {
 	var near []Reason
@@ -89,7 +104,7 @@ func (x *Explanation) rules(e *evaluation) {
 		case len(lacks) < 2 && !r.holds(e):
 			lacks = append(lacks, Lack{"condition", r.when.text})
 		}
-		reason := Reason{Name: r.Name, Line: r.Line, Lacks: lacks}
+		reason := Reason{Name: r.Name, Line: r.Line, Lacks: lacks, patterns: r.patterns}
 		if len(lacks) == 0 || lacks[len(lacks)-1].What == "condition" {
 			reason.Condition = e.fact(r.when)
 		}

@@ -110,6 +110,30 @@ protections:
 	}
 }
 
+// TestExplainWithin: who sees a part learns nothing of rules about other names.
+func TestExplainWithin(t *testing.T) {
+	pol := policy(t, team)
+	x := pol.Explain(access.Query{Principal: user("zoe"), Action: access.MoveTag, Name: "team-a/app", Tag: "x"})
+	names := func(x access.Explanation) string {
+		var out []string
+		for _, r := range x.Nearest {
+			out = append(out, r.Name)
+		}
+		return strings.Join(out, " ")
+	}
+	if got, want := names(x), "homes administrators team-a public team-a-admins"; got != want {
+		t.Errorf("near: %s, want %s", got, want)
+	}
+	amy := access.Authority{Identity: access.Identity{Principal: user("amy")}, Policy: pol}
+	if got, want := names(x.Within(amy.Part(access.ManagePolicy))), "administrators team-a team-a-admins"; got != want {
+		t.Errorf("near for amy: %s, want %s", got, want)
+	}
+	root := access.Authority{Identity: access.Identity{Principal: user("root", "admins")}, Policy: pol}
+	if got := names(x.Within(root.Part(access.ManagePolicy))); got != names(x) {
+		t.Errorf("near for root: %s", got)
+	}
+}
+
 func TestExplainIsBounded(t *testing.T) {
 	pol := policy(t, manyRules(access.MaxPolicyRules, func(i int) string {
 		return fmt.Sprintf(`subjects: ["group:b"], repositories: ["t%d/**"], actions: [pull]`, i)

@@ -11,8 +11,9 @@ import (
 // APIPath is where the admin API begins.
 const APIPath = "/api/v1"
 
-// MaxBody bounds the body of a request to the admin API, in bytes.
-const MaxBody = 1 << 20
+// MaxBody bounds the body of a request to the admin API, in bytes: the largest
+// is a policy.
+const MaxBody = access.MaxPolicySize
 
 // ProblemType is the media type of an error (RFC 9457).
 const ProblemType = "application/problem+json"
