@@ -221,6 +221,29 @@ func (au Authority) MayManage(a Action, name string) bool {
 	return setOf(a)&bitsAdmin != 0 && au.Decide(Query{Action: a, Name: name}).Allowed
 }
 
+// CheckManageAny asks for an administrative right over anything at all, beside
+// CheckAPI: who has none learns nothing from a listing, not even that it would be
+// empty. What the right is over is decided thing by thing, with CheckManage or
+// MayManage. Errors: as Check.
+func (au Authority) CheckManageAny(a Action) error {
+	if err := au.CheckAPI(); err != nil {
+		return err
+	}
+	some, n := false, au.Identity.Narrowing
+	if bit := setOf(a) & bitsAdmin; bit != 0 && (n.IsZero() || n.AllowsFrom(au.Origin.Address) && n.leaves(a)) {
+		au.Policy.givenTo(&au.Identity.Principal, func(of *given) bool {
+			some = slices.ContainsFunc(of.all, func(r *rule) bool {
+				return r.actions&bit == bit && (!of.check || r.names.include(&au.Identity.Principal))
+			})
+			return !some
+		})
+	}
+	if !some {
+		return &Denied{Principal: au.Identity.Principal, Action: a, Resource: API}
+	}
+	return nil
+}
+
 func (au Authority) checkRegistry(r Resource) error {
 	if au.Token.Expired {
 		return ErrInvalidToken

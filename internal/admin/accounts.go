@@ -60,7 +60,9 @@ func (c *call) listAccounts() error {
 		page.Next = accounts[n-1].Name
 	}
 	for _, a := range accounts {
-		page.Items = append(page.Items, view(a))
+		if c.authority.MayManage(c.route.who.right, a.Name) {
+			page.Items = append(page.Items, view(a))
+		}
 	}
 	return c.json(http.StatusOK, page)
 }
@@ -68,6 +70,9 @@ func (c *call) listAccounts() error {
 func (c *call) addUser() error {
 	var in client.NewUser
 	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	if err := c.authority.CheckManage(c.route.who.right, in.Name); err != nil {
 		return err
 	}
 	a, err := c.door.Accounts.AddUser(c.r.Context(), in.Name, in.Password.Secret)
@@ -109,6 +114,9 @@ func (c *call) sameAccount(n account.Name, taken error) error {
 func (c *call) addRobot() error {
 	var in client.NewRobot
 	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	if err := c.authority.CheckManage(c.route.who.right, in.Name); err != nil {
 		return err
 	}
 	a, err := c.door.Accounts.AddRobot(c.r.Context(), in.Name)
@@ -211,7 +219,9 @@ func (c *call) listGroups() error {
 	}
 	all := []client.Group{}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		all = append(all, client.Group{Name: name, Members: list(groups[name])})
+		if c.authority.MayManage(c.route.who.right, name) {
+			all = append(all, client.Group{Name: name, Members: list(groups[name])})
+		}
 	}
 	page, err := cut(all, n, after, func(g client.Group) string { return g.Name })
 	if err != nil {
@@ -238,10 +248,10 @@ func (c *call) removeMember() error {
 	}
 	group := c.name("group")
 	if member == c.own() {
-		without := c.principal()
-		without.Groups = slices.DeleteFunc(slices.Clone(without.Groups), func(g string) bool { return g == group })
-		if !c.authority.Policy.Decide(access.Query{Principal: without, Action: access.Admin}).Allowed {
-			return refuse(http.StatusConflict, "own-account", "you would take the admin right from the account you are using; another administrator must do that")
+		without := c.authority
+		without.Identity.Principal.Groups = slices.DeleteFunc(slices.Clone(c.principal().Groups), func(g string) bool { return g == group })
+		if !without.MayManage(c.route.who.right, group) {
+			return refuse(http.StatusConflict, "own-account", "you would take the right to do this from the account you are using; somebody else who has it must do that")
 		}
 	}
 	if err := c.door.Accounts.RemoveMember(c.r.Context(), group, member); err != nil {

@@ -53,6 +53,20 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestLargeBodies: H-10 at every route that reads a body.
+func TestLargeBodies(t *testing.T) {
+	f := onSQLite(t)
+	b := f.as("admin")
+	large := `{"name":"` + strings.Repeat("a", client.MaxBody) + `"}`
+	for _, rt := range admin.Routes() {
+		s := samples[rt.Method+" "+rt.Pattern]
+		if s.body != "" {
+			s.method, s.body = rt.Method, large
+			f.refused(b, 413, s.req)
+		}
+	}
+}
+
 // FuzzDecode: what the strict reader takes, it takes as encoding/json writes it
 // again, and a generic reader sees the same fields.
 func FuzzDecode(f *testing.F) {

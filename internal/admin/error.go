@@ -99,7 +99,7 @@ func (c *call) describe(err error) client.Problem {
 		return c.challenge("authentication required", "")
 	}
 	if denied, ok := errors.AsType[*access.Denied](err); ok {
-		return problem(http.StatusForbidden, "denied", fmt.Sprintf("%s may not do that here: it takes the admin right, by the policy and with a credential that is not narrowed to less", denied.Principal))
+		return problem(http.StatusForbidden, "denied", fmt.Sprintf("%s may not do that here: it takes the right %s, by the policy and with a credential that is not narrowed to less", denied.Principal, denied.Action))
 	}
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return problem(e.status, e.kind, e.text)

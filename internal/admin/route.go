@@ -59,14 +59,6 @@ const (
 	everything
 )
 
-// The administrative rights. Each is given over a part of the tree of names.
-const (
-	manageAccounts access.Action = "manage-accounts"
-	manageKeys     access.Action = "manage-keys"
-	managePolicy   access.Action = "manage-policy"
-	operate        access.Action = "operate"
-)
-
 // holders lets in who has right over what the path's parameter over names, over
 // the whole registry, or anywhere.
 func holders(right access.Action, over string) who { return who{right: right, over: over} }
@@ -125,25 +117,32 @@ func (c *call) mayCall() error {
 	if err := c.authority.CheckAPI(); err != nil {
 		return err
 	}
-	switch w := c.route.who; {
+	w, narrowed := c.route.who, !c.authority.Identity.Narrowing.IsZero()
+	switch {
 	case c.principal().IsAnonymous():
 		return &access.InsufficientScope{} // no token of ours for anonymous holds the API
-	case w.own == everything:
+	case w.own == everything,
+		!narrowed && w.own == things,
+		!narrowed && w.own == named && c.target() == c.own():
 		return nil
-	case w.own != nothing && !c.authority.Identity.Narrowing.IsZero():
-		return errNarrowed
-	case w.own == things, w.own == named && c.target() == c.own():
-		return nil
-	case w.over == registry || w.over == anywhere:
-		return c.manage(w.right, "")
-	default:
-		return c.manage(w.right, c.name(w.over))
 	}
+	err := c.manages(w)
+	if _, denied := errors.AsType[*access.Denied](err); denied && narrowed && w.own != nothing {
+		return errNarrowed
+	}
+	return err
 }
 
-// manage asks for an administrative right over a name in the tree, or over the
-// whole registry for "".
-func (c *call) manage(access.Action, string) error { return c.authority.CheckManage(access.Admin, "") }
+// manages asks for the right of w as far as it must reach.
+func (c *call) manages(w who) error {
+	switch w.over {
+	case registry:
+		return c.authority.CheckManage(w.right, "")
+	case anywhere:
+		return c.authority.CheckManageAny(w.right)
+	}
+	return c.authority.CheckManage(w.right, c.name(w.over))
+}
 
 // name returns a name that the path holds: its slashes are written "~" there.
 func (c *call) name(parameter string) string {

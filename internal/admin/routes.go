@@ -1,6 +1,9 @@
 package admin
 
-import "github.com/sallyport/sallyport/internal/client"
+import (
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/client"
+)
 
 // routes is all of the API. Its OpenAPI document, the events of the ledger and
 // the tests of who may do what are made of it.
@@ -22,83 +25,83 @@ var routes = []route{
 	},
 
 	{
-		method: "GET", pattern: "/users", id: "listUsers", summary: "List people by name", who: holders(manageAccounts, anywhere),
+		method: "GET", pattern: "/users", id: "listUsers", summary: "List people by name", who: holders(access.ManageAccounts, anywhere),
 		query: "n after", out: client.Page[client.Account]{}, serve: (*call).listAccounts,
 	},
 	{
-		method: "POST", pattern: "/users", id: "addUser", summary: "Add a person", who: holders(manageAccounts, anywhere),
+		method: "POST", pattern: "/users", id: "addUser", summary: "Add a person", who: holders(access.ManageAccounts, anywhere),
 		in: client.NewUser{}, out: client.Account{}, status: 201, again: true, serve: (*call).addUser,
 	},
 	{
-		method: "GET", pattern: "/users/{name}", id: "getUser", summary: "Show a person", who: holders(manageAccounts, "name"),
+		method: "GET", pattern: "/users/{name}", id: "getUser", summary: "Show a person", who: holders(access.ManageAccounts, "name"),
 		out: client.Account{}, serve: (*call).getAccount,
 	},
 	{
-		method: "PATCH", pattern: "/users/{name}", id: "changeUser", summary: "Disable or enable a person", who: holders(manageAccounts, "name"),
+		method: "PATCH", pattern: "/users/{name}", id: "changeUser", summary: "Disable or enable a person", who: holders(access.ManageAccounts, "name"),
 		in: client.AccountChange{}, out: client.Account{}, serve: (*call).changeAccount,
 	},
 	{
-		method: "DELETE", pattern: "/users/{name}", id: "removeUser", summary: "Remove a person for ever", who: holders(manageAccounts, "name"),
+		method: "DELETE", pattern: "/users/{name}", id: "removeUser", summary: "Remove a person for ever", who: holders(access.ManageAccounts, "name"),
 		serve: (*call).removeAccount,
 	},
 	{
-		method: "PUT", pattern: "/users/{name}/password", id: "setPassword", summary: "Set a password and end the person's sessions", who: theNamed(manageAccounts),
+		method: "PUT", pattern: "/users/{name}/password", id: "setPassword", summary: "Set a password and end the person's sessions", who: theNamed(access.ManageAccounts),
 		in: client.NewPassword{}, serve: (*call).setPassword,
 	},
 	{
-		method: "POST", pattern: "/htpasswd", id: "importHtpasswd", summary: "Add the people of an htpasswd file", who: holders(manageAccounts, registry),
+		method: "POST", pattern: "/htpasswd", id: "importHtpasswd", summary: "Add the people of an htpasswd file", who: holders(access.ManageAccounts, registry),
 		in: document{"text/plain"}, out: client.Imported{}, status: 201, serve: (*call).importHtpasswd,
 	},
 
 	{
-		method: "GET", pattern: "/robots", id: "listRobots", summary: "List robots by name", who: holders(manageAccounts, anywhere),
+		method: "GET", pattern: "/robots", id: "listRobots", summary: "List robots by name", who: holders(access.ManageAccounts, anywhere),
 		query: "n after", out: client.Page[client.Account]{}, serve: (*call).listAccounts,
 	},
 	{
-		method: "POST", pattern: "/robots", id: "addRobot", summary: "Add a robot", who: holders(manageAccounts, anywhere),
+		method: "POST", pattern: "/robots", id: "addRobot", summary: "Add a robot", who: holders(access.ManageAccounts, anywhere),
 		in: client.NewRobot{}, out: client.Account{}, status: 201, again: true, serve: (*call).addRobot,
 	},
 	{
-		method: "GET", pattern: "/robots/{name}", id: "getRobot", summary: "Show a robot", who: holders(manageAccounts, "name"),
+		method: "GET", pattern: "/robots/{name}", id: "getRobot", summary: "Show a robot", who: holders(access.ManageAccounts, "name"),
 		out: client.Account{}, serve: (*call).getAccount,
 	},
 	{
-		method: "PATCH", pattern: "/robots/{name}", id: "changeRobot", summary: "Disable or enable a robot", who: holders(manageAccounts, "name"),
+		method: "PATCH", pattern: "/robots/{name}", id: "changeRobot", summary: "Disable or enable a robot", who: holders(access.ManageAccounts, "name"),
 		in: client.AccountChange{}, out: client.Account{}, serve: (*call).changeAccount,
 	},
 	{
-		method: "DELETE", pattern: "/robots/{name}", id: "removeRobot", summary: "Remove a robot for ever", who: holders(manageAccounts, "name"),
+		method: "DELETE", pattern: "/robots/{name}", id: "removeRobot", summary: "Remove a robot for ever", who: holders(access.ManageAccounts, "name"),
 		serve: (*call).removeAccount,
 	},
 
 	{
-		method: "GET", pattern: "/groups", id: "listGroups", summary: "List groups and their members", who: holders(manageAccounts, anywhere),
+		method: "GET", pattern: "/groups", id: "listGroups", summary: "List groups and their members", who: holders(access.ManageAccounts, anywhere),
 		query: "n after", out: client.Page[client.Group]{}, serve: (*call).listGroups,
 	},
 	{
-		method: "PUT", pattern: "/groups/{group}/members/{member}", id: "addMember", summary: "Put an account into a group", who: holders(manageAccounts, "group"),
+		method: "PUT", pattern: "/groups/{group}/members/{member}", id: "addMember", summary: "Put an account into a group", who: holders(access.ManageAccounts, "group"),
 		serve: (*call).addMember,
 	},
 	{
-		method: "DELETE", pattern: "/groups/{group}/members/{member}", id: "removeMember", summary: "Take an account out of a group", who: holders(manageAccounts, "group"),
+		method: "DELETE", pattern: "/groups/{group}/members/{member}", id: "removeMember", summary: "Take an account out of a group", who: holders(access.ManageAccounts, "group"),
 		serve: (*call).removeMember,
 	},
 
 	{
-		method: "GET", pattern: "/keys", id: "listKeys", summary: "List access keys, newest first", who: owners(manageKeys),
+		method: "GET", pattern: "/keys", id: "listKeys", summary: "List access keys, newest first", who: owners(access.ManageKeys),
 		query: "owner n after", out: client.Page[client.Key]{}, serve: (*call).listKeys,
 	},
 	{
-		method: "POST", pattern: "/keys", id: "createKey", summary: "Create an access key", who: owners(manageKeys),
+		method: "POST", pattern: "/keys", id: "createKey", summary: "Create an access key", who: owners(access.ManageKeys),
 		in: client.NewKey{}, out: client.CreatedKey{}, status: 201, serve: (*call).createKey,
 	},
 	{
-		method: "DELETE", pattern: "/keys/{id}", id: "revokeKey", summary: "Revoke an access key and end what came of it", who: owners(manageKeys),
+		method: "DELETE", pattern: "/keys/{id}", id: "revokeKey", summary: "Revoke an access key and end what came of it", who: owners(access.ManageKeys),
 		serve: (*call).revokeKey,
 	},
 
 	{
-		method: "GET", pattern: "/sessions", id: "listSessions", summary: "List sessions, newest first", who: owners(manageAccounts),
+		method: "GET", pattern: "/sessions", id: "listSessions", summary: "List sessions, newest first", who: owners(access.ManageAccounts),
 		query: "owner n after", out: client.Page[client.Session]{}, serve: (*call).listSessions,
 	},
 	{
@@ -107,28 +110,28 @@ var routes = []route{
 	},
 
 	{
-		method: "GET", pattern: "/policy", id: "showPolicy", summary: "Show the policy", who: holders(managePolicy, registry),
+		method: "GET", pattern: "/policy", id: "showPolicy", summary: "Show the policy", who: holders(access.ManagePolicy, registry),
 		out: client.Policy{}, serve: (*call).showPolicy,
 	},
 	{
-		method: "PUT", pattern: "/policy", id: "applyPolicy", summary: "Replace the version of the policy that If-Match names", who: holders(managePolicy, registry),
+		method: "PUT", pattern: "/policy", id: "applyPolicy", summary: "Replace the version of the policy that If-Match names", who: holders(access.ManagePolicy, registry),
 		query: "reason", header: "If-Match", in: document{"application/yaml", "text/plain"}, out: client.Policy{}, serve: (*call).applyPolicy,
 	},
 	{
-		method: "GET", pattern: "/policy/versions", id: "listPolicyVersions", summary: "List the versions of the policy, newest first", who: holders(managePolicy, registry),
+		method: "GET", pattern: "/policy/versions", id: "listPolicyVersions", summary: "List the versions of the policy, newest first", who: holders(access.ManagePolicy, registry),
 		query: "n after", out: client.Page[client.PolicyVersion]{}, serve: (*call).listPolicyVersions,
 	},
 	{
-		method: "GET", pattern: "/policy/versions/{version}", id: "showPolicyVersion", summary: "Show a version of the policy", who: holders(managePolicy, registry),
+		method: "GET", pattern: "/policy/versions/{version}", id: "showPolicyVersion", summary: "Show a version of the policy", who: holders(access.ManagePolicy, registry),
 		out: client.Policy{}, serve: (*call).showPolicyVersion,
 	},
 
 	{
-		method: "GET", pattern: "/gc", id: "sweepStatus", summary: "Show whether a sweep is running and what the last one did", who: holders(operate, registry),
+		method: "GET", pattern: "/gc", id: "sweepStatus", summary: "Show whether a sweep is running and what the last one did", who: holders(access.Operate, registry),
 		out: client.SweepStatus{}, serve: (*call).sweepStatus,
 	},
 	{
-		method: "POST", pattern: "/gc", id: "sweep", summary: "Sweep now and wait for the end", who: holders(operate, registry),
+		method: "POST", pattern: "/gc", id: "sweep", summary: "Sweep now and wait for the end", who: holders(access.Operate, registry),
 		in: client.SweepRequest{}, out: client.Sweep{}, serve: (*call).sweep,
 	},
 }
