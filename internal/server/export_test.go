@@ -6,12 +6,25 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"time"
 )
 
 // NewHTTP returns an HTTP server with our limits and patience.
 func NewHTTP(h http.Handler) *http.Server {
 	return (&Server{log: slog.New(slog.DiscardHandler)}).newHTTP(h)
+}
+
+// Handlers returns what the listeners serve.
+func (s *Server) Handlers() (front, health http.Handler) { return s.front, s.health.http.Handler }
+
+// DoorNames returns the names of the doors behind the front.
+func DoorNames() []string {
+	var out []string
+	for f := range reflect.TypeFor[doors]().Fields() {
+		out = append(out, f.Name)
+	}
+	return out
 }
 
 // FrontOptions configure NewFront.
