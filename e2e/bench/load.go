@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -109,16 +108,7 @@ func measure(p *process, workers int, long time.Duration, op func(worker, n int)
 func digestOf(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
 
 // token asks ours for an access token.
-func (b *bench) token(scope string) (string, error) {
-	r := request{method: "GET", url: b.ours.base + "/token?scope=" + url.QueryEscape(scope), header: basic("admin", adminPassword), want: 200}
-	_, body, err := r.send(true)
-	if err != nil {
-		return "", err
-	}
-	var answer struct{ Token string }
-	err = json.Unmarshal(body, &answer)
-	return answer.Token, err
-}
+func (b *bench) token(scope string) (string, error) { return tokenOf(b.ours, adminPassword, scope) }
 
 func basic(user, password string) http.Header {
 	r, _ := http.NewRequest("GET", "http://x/", nil)

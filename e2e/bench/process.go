@@ -122,7 +122,8 @@ func (b *bench) start() (err error) {
 	return err
 }
 
-func (b *bench) startOurs(dir string) (*process, error) {
+// startOurs starts ours, with more lines of configuration.
+func (b *bench) startOurs(dir string, more ...string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func (b *bench) startOurs(dir string) (*process, error) {
 		return nil, err
 	}
 	config := filepath.Join(dir, "sallyport.yaml")
-	text := fmt.Sprintf("data: %s/data\nlisten: %s\ninsecure_http: true\nadmin_password_file: %s\nhealth: {listen: %q}\n", dir, address, password, health)
+	text := fmt.Sprintf("data: %s/data\nlisten: %s\ninsecure_http: true\nadmin_password_file: %s\nhealth: {listen: %q}\n", dir, address, password, health) + strings.Join(append(more, ""), "\n")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

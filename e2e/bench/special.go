@@ -13,27 +13,39 @@ import (
 	"time"
 )
 
-// flood: while 32 clients guess passwords, valid pulls and logins by key or
-// identity token go on as before.
+// flooders is how many clients guess passwords.
+const flooders = 64
+
+// flood: while many guess passwords, valid pulls and logins by key or identity
+// token go on as before. Beside them, valid users of CNCF distribution, which
+// checks a password with every request.
 func (b *bench) flood() error {
 	pull := get(b.ours.base+"/v2/"+repo+"/manifests/"+digestOf(b.in.manifest), b.in.auth)
 	tokenURL := b.ours.base + "/token?scope=repository:" + repo + ":pull"
 	key := get(tokenURL, basic("bench", b.in.key))
 	identity := get(tokenURL, basic("bench", b.in.identityToken))
+	theirs := b.distLogin.base + "/v2/" + repo + "/manifests/" + digestOf(b.in.manifest)
 	kinds := []struct {
-		name string
-		op   func(int, int) error
-	}{{"pull", pull}, {"login by key", key}, {"login by identity token", identity}}
-	fmt.Printf("\nwrong passwords from 32 clients (4 valid clients)\n  %-24s %10s %10s %8s\n", "p99", "quiet", "flooded", "ratio")
+		name    string
+		p       *process
+		guessAt string
+		op      func(int, int) error
+	}{
+		{"pull", b.ours, b.ours.base + "/token", pull},
+		{"login by key", b.ours, b.ours.base + "/token", key},
+		{"login by identity token", b.ours, b.ours.base + "/token", identity},
+		{"distribution htpasswd: pull", b.distLogin, b.distLogin.base + "/v2/", get(theirs, b.in.login)},
+	}
+	fmt.Printf("\nwrong passwords from %d clients (4 valid clients)\n  %-28s %10s %10s %8s\n", flooders, "p99", "quiet", "flooded", "ratio")
 	for _, k := range kinds {
 		var quiet, flooded, ratio []float64
 		for range b.runs {
-			q, err := measure(b.ours, 4, 1500*time.Millisecond, k.op)
+			q, err := measure(k.p, 4, 1500*time.Millisecond, k.op)
 			if err != nil {
 				return err
 			}
-			stop := b.guess(32)
-			f, err := measure(b.ours, 4, 1500*time.Millisecond, k.op)
+			stop := guess(k.guessAt)
+			f, err := measure(k.p, 4, 1500*time.Millisecond, k.op)
 			guesses := stop()
 			if err != nil {
 				return err
@@ -48,21 +60,21 @@ func (b *bench) flood() error {
 		if k.name == "pull" {
 			target = verdict(3, median(ratio) <= 3, "<=")
 		}
-		fmt.Printf("  %-24s %10s %10s %8.2f%s\n", k.name, short(time.Duration(median(quiet))), short(time.Duration(median(flooded))), median(ratio), target)
+		fmt.Printf("  %-28s %10s %10s %8.2f%s\n", k.name, short(time.Duration(median(quiet))), short(time.Duration(median(flooded))), median(ratio), target)
 	}
 	return nil
 }
 
 // guess starts clients that try wrong passwords; the returned function ends
 // them and counts the answers.
-func (b *bench) guess(clients int) func() int64 {
+func guess(address string) func() int64 {
 	var stopped atomic.Bool
 	var answers atomic.Int64
 	var wg sync.WaitGroup
-	for i := range clients {
+	for i := range flooders {
 		wg.Go(func() {
 			for n := 0; !stopped.Load(); n++ {
-				req, _ := http.NewRequest("GET", b.ours.base+"/token", nil)
+				req, _ := http.NewRequest("GET", address, nil)
 				req.SetBasicAuth("admin", fmt.Sprintf("wrong-password-%d-%d", i, n))
 				if resp, err := client.Do(req); err == nil {
 					resp.Body.Close()
