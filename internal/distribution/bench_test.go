@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/distribution"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 // discard is a ResponseWriter that is used again for every request, as little
@@ -30,7 +31,7 @@ func BenchmarkPull(b *testing.B) {
 	g, r := newRooms(b)
 	content := []byte(`{"schemaVersion":2,"manifests":[],"annotations":{"a":"` + strings.Repeat("x", 900) + `"}}`)
 	m := oci.RawManifest{MediaType: oci.MediaTypeImageIndex, Digest: oci.FromBytes(content), Bytes: content}
-	if _, err := r.PutManifest(b.Context(), "team-a/app", m, "v1"); err != nil {
+	if _, err := r.PutManifest(b.Context(), "team-a/app", m, registrytest.AnyTag, "v1"); err != nil {
 		b.Fatal(err)
 	}
 	id, err := r.StartUpload(b.Context(), "team-a/app", registry.Upload{})

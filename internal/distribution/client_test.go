@@ -289,7 +289,7 @@ func (c *client) MountBlob(ctx context.Context, repo oci.RepoName, src registry.
 }
 
 // PutManifest pushes by tag where that is possible, else by digest.
-func (c *client) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, tags ...oci.Tag) (oci.Manifest, error) {
+func (c *client) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, _ registry.TagJudge, tags ...oci.Tag) (registry.Pushed, error) {
 	target := fmt.Sprintf("/v2/%s/manifests/%s", repo, m.Digest)
 	var asked []string
 	if len(tags) == 1 && m.Digest == oci.FromBytes(m.Bytes) {
@@ -303,17 +303,17 @@ func (c *client) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawMa
 	header := http.Header{"Content-Type": {m.MediaType}}
 	h, _, err := c.simple(ctx, "PUT", target, header, bytes.NewReader(m.Bytes), on(repo), 201)
 	if err != nil {
-		return oci.Manifest{}, err
+		return registry.Pushed{}, err
 	}
 	if h.Get("Location") != fmt.Sprintf("/v2/%s/manifests/%s", repo, m.Digest) || strings.Join(h.Values("OCI-Tag"), " ") != strings.Join(asked, " ") {
-		return oci.Manifest{}, fmt.Errorf("manifest was made with headers %v", h)
+		return registry.Pushed{}, fmt.Errorf("manifest was made with headers %v", h)
 	}
 	saved := oci.Manifest{RawManifest: m}
 	saved.Digest = oci.Digest(h.Get("Docker-Content-Digest"))
 	if subject := h.Get("OCI-Subject"); subject != "" {
 		saved.Subject = &oci.Descriptor{Digest: oci.Digest(subject)}
 	}
-	return saved, nil
+	return registry.Pushed{Manifest: saved}, nil
 }
 
 // pages follows a list from target to its end; read decodes a page.
@@ -387,12 +387,12 @@ func (c *client) Referrers(ctx context.Context, repo oci.RepoName, subject, afte
 	})
 }
 
-func (c *client) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag) error {
+func (c *client) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag, _ registry.TagJudge) error {
 	_, _, err := c.simple(ctx, "DELETE", fmt.Sprintf("/v2/%s/manifests/%s", repo, t), nil, nil, on(repo), 202)
 	return err
 }
 
-func (c *client) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
+func (c *client) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest, _ registry.TagJudge) error {
 	_, _, err := c.simple(ctx, "DELETE", fmt.Sprintf("/v2/%s/manifests/%s", repo, d), nil, nil, on(repo), 202)
 	return err
 }

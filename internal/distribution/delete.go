@@ -15,9 +15,9 @@ func (c *call) deleteManifest() error {
 		return err
 	}
 	if d := c.ref.Digest(); d != "" {
-		err = view.DeleteManifest(c.r.Context(), c.repo, d)
+		err = view.DeleteManifest(c.r.Context(), c.repo, d, nil)
 	} else {
-		err = view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag())
+		err = view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag(), nil)
 	}
 	if err != nil {
 		return err

@@ -27,13 +27,16 @@ import (
 
 // policy has the people of THREATS.md, "Fixtures".
 const policy = `
-version: 1
+version: 2
 rules:
-  - {who: ["user:root"], what: ["**"], may: [pull, push, delete]}
-  - {who: ["user:alice"], what: ["team-a/**"], may: [pull, push, delete]}
-  - {who: ["user:bob"], what: ["team-b/**"], may: [pull, push, delete]}
-  - {who: ["user:carol"], what: ["team-a/app"], may: [pull]}
-  - {who: ["anyone"], what: ["public/**"], may: [pull]}
+  - {name: root, subjects: ["user:root"], repositories: ["**"], actions: [pull, push, delete]}
+  - {name: alice, subjects: ["user:alice"], repositories: ["team-a/**"], actions: [pull, push, delete]}
+  - {name: bob, subjects: ["user:bob"], repositories: ["team-b/**"], actions: [pull, push, delete]}
+  - {name: carol, subjects: ["user:carol"], repositories: ["team-a/app"], actions: [pull]}
+  - {name: dave, subjects: ["user:dave"], repositories: ["kept/**"], actions: [pull, create-tag]}
+  - {name: public, subjects: [anyone], repositories: ["public/**"], actions: [pull]}
+protections:
+  - {name: versions, repositories: ["kept/**"], tags: ["v*"], actions: [move-tag, delete]}
 `
 
 // A gate reads tokens that say in clear who bears them and what they hold: see

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 type clock struct {
@@ -115,7 +116,7 @@ func manifest(blobs ...oci.Descriptor) oci.RawManifest {
 func (h *house) image(t *testing.T, repo oci.RepoName, text string, tags ...oci.Tag) oci.RawManifest {
 	t.Helper()
 	m := manifest(h.mustUpload(t, repo, text+" config"), h.mustUpload(t, repo, text+" layer"))
-	_, err := h.PutManifest(t.Context(), repo, m, tags...)
+	_, err := h.PutManifest(t.Context(), repo, m, registrytest.AnyTag, tags...)
 	must(t, err)
 	return m
 }

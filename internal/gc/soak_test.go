@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 // The size of the soak.
@@ -166,7 +167,7 @@ func (p *pusher) push(layers ...int) error {
 		blobs = append(blobs, oci.Descriptor{MediaType: typeLayer, Digest: d.Digest, Size: d.Size})
 	}
 	m := manifest(blobs...)
-	if _, err := p.PutManifest(p.t.Context(), p.repo, m, oci.Tag(fmt.Sprintf("t%d", p.rand.IntN(3)))); err != nil {
+	if _, err := p.PutManifest(p.t.Context(), p.repo, m, registrytest.AnyTag, oci.Tag(fmt.Sprintf("t%d", p.rand.IntN(3)))); err != nil {
 		return fmt.Errorf("put manifest: %w", err) // MANIFEST_BLOB_UNKNOWN too: it was all there
 	}
 	p.acks = append(p.acks, m)
@@ -209,7 +210,7 @@ func (p *pusher) step() error {
 	if len(p.acks) > soakKept {
 		oldest := p.acks[0]
 		p.acks = p.acks[1:]
-		if err := p.DeleteManifest(p.t.Context(), p.repo, oldest.Digest); err != nil {
+		if err := p.DeleteManifest(p.t.Context(), p.repo, oldest.Digest, registrytest.AnyTag); err != nil {
 			return fmt.Errorf("delete manifest: %w", err)
 		}
 	}

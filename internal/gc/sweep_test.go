@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 const (
@@ -51,7 +52,7 @@ func (h *house) litter(t *testing.T) oci.RawManifest {
 	kept := h.image(t, app, "kept", "v1")
 	h.mustUpload(t, app, "no manifest")
 	gone := h.image(t, app, "gone")
-	must(t, h.DeleteManifest(t.Context(), app, gone.Digest))
+	must(t, h.DeleteManifest(t.Context(), app, gone.Digest, registrytest.AnyTag))
 	d := h.mustUpload(t, other, "no link")
 	must(t, h.DeleteBlob(t.Context(), other, d.Digest))
 	h.mustUpload(t, other, "kept layer") // shared: the link goes, the blob stays
@@ -116,13 +117,13 @@ func TestSweepKeeps(t *testing.T) {
 		optional := h.mustUpload(t, app, "foreign layer")
 		optional.MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 		withOptional := manifest(h.mustUpload(t, app, "config"), optional)
-		_, err := h.PutManifest(t.Context(), app, withOptional)
+		_, err := h.PutManifest(t.Context(), app, withOptional, registrytest.AnyTag)
 		must(t, err)
 		_, err = h.MountBlob(t.Context(), other, registry.BlobAt{Repo: app, Digest: oci.FromBytes([]byte("tagged layer"))})
 		must(t, err)
 		mounted := manifest(h.mustUpload(t, other, "config"), oci.Descriptor{
 			MediaType: optional.MediaType, Digest: oci.FromBytes([]byte("tagged layer")), Size: 12})
-		_, err = h.PutManifest(t.Context(), other, mounted)
+		_, err = h.PutManifest(t.Context(), other, mounted, registrytest.AnyTag)
 		must(t, err)
 
 		for range 5 {
@@ -201,7 +202,7 @@ func (h *house) meet(t *testing.T, moment string, old []byte, find func(*testing
 		must(t, err)
 	}
 	m := manifest(h.mustUpload(t, app, "config"), layer)
-	_, err = h.PutManifest(t.Context(), app, m, "v2")
+	_, err = h.PutManifest(t.Context(), app, m, registrytest.AnyTag, "v2")
 	must(t, err)
 	h.mustSweep(t)
 	must(t, h.whole(t, app, m))

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 // record reads the whole record, oldest first, in pages of the size given, and
@@ -121,23 +122,23 @@ func TestAuditChange(t *testing.T) {
 		m := manifestOf("m", d)
 		e := &ledger.Event{Kind: ledger.Push, Repository: "a", Tag: "1"}
 		ctx := ledger.With(t.Context(), e)
-		must(t, db.Catalog().SaveManifest(ctx, "a", m, []oci.Tag{"1"}))
+		must(t, save(ctx, db.Catalog(), "a", m, []oci.Tag{"1"}))
 		if !e.Recorded() || e.Seq != 1 {
 			t.Fatalf("not recorded: %+v", e)
 		}
 		// A second transaction of the same action leaves no second event.
-		must(t, db.Catalog().SaveManifest(ctx, "a", m, []oci.Tag{"1"}))
+		must(t, save(ctx, db.Catalog(), "a", m, []oci.Tag{"1"}))
 		if got := record(t, db, ledger.Query{Limit: 10}); len(got) != 1 || got[0].Tag != "1" {
 			t.Fatalf("recorded %+v", got)
 		}
 		// What fails leaves nothing.
 		failed := &ledger.Event{Kind: ledger.Delete}
-		if err := db.Catalog().DeleteTag(ledger.With(t.Context(), failed), "a", "none"); !errors.Is(err, oci.ManifestUnknown) || failed.Recorded() {
+		if err := db.Catalog().DeleteTag(ledger.With(t.Context(), failed), "a", "none", registrytest.AnyTag); !errors.Is(err, oci.ManifestUnknown) || failed.Recorded() {
 			t.Fatalf("%v, recorded %v", err, failed.Recorded())
 		}
 		breakRecord(t, db)
 		lost := &ledger.Event{Kind: ledger.Delete, Tag: "1"}
-		if err := db.Catalog().DeleteTag(ledger.With(t.Context(), lost), "a", "1"); err == nil || lost.Recorded() {
+		if err := db.Catalog().DeleteTag(ledger.With(t.Context(), lost), "a", "1", registrytest.AnyTag); err == nil || lost.Recorded() {
 			t.Fatalf("L-04: deleted without an event (%v)", err)
 		}
 		if _, err := db.Catalog().FindManifest(t.Context(), "a", oci.ByTag("1")); err != nil {
@@ -147,7 +148,7 @@ func TestAuditChange(t *testing.T) {
 			t.Error("appended")
 		}
 		mendRecord(t, db)
-		must(t, db.Catalog().DeleteTag(ledger.With(t.Context(), lost), "a", "1"))
+		must(t, db.Catalog().DeleteTag(ledger.With(t.Context(), lost), "a", "1", registrytest.AnyTag))
 		if got := record(t, db, ledger.Query{Limit: 10}); len(got) != 2 {
 			t.Errorf("recorded %+v", got)
 		}
@@ -207,7 +208,7 @@ func TestAuditConcurrent(t *testing.T) {
 				repo := oci.RepoName(fmt.Sprintf("r%d", i%3))
 				must(t, push(context.Background(), db.Catalog(), repo, d))
 				e := &ledger.Event{Kind: ledger.Push}
-				must(t, db.Catalog().SaveManifest(ledger.With(context.Background(), e), repo, manifestOf(fmt.Sprint(i, n), d), []oci.Tag{"t"}))
+				must(t, save(ledger.With(context.Background(), e), db.Catalog(), repo, manifestOf(fmt.Sprint(i, n), d), []oci.Tag{"t"}))
 				if !e.Recorded() {
 					t.Error("a push without an event")
 				}

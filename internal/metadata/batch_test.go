@@ -226,7 +226,7 @@ func TestFullDisk(t *testing.T) {
 	must(t, err)
 	must(t, db.Pragma(t.Context(), `PRAGMA max_page_count = 1000000`))
 	big := manifestOf(strings.Repeat("x", 1<<20), blobOf("x"))
-	must(t, db.Catalog().SaveManifest(t.Context(), "a", big, nil))
+	must(t, save(t.Context(), db.Catalog(), "a", big, nil))
 }
 
 // TestDurability: work that is soft throughout commits without a flush, and
@@ -249,7 +249,7 @@ func TestDurability(t *testing.T) {
 	level("link", full)
 	must(t, c.DropUpload(t.Context(), "id"))
 	level("drop of an upload", normal)
-	must(t, c.SaveManifest(t.Context(), "a", manifestOf("m", d), nil))
+	must(t, save(t.Context(), c, "a", manifestOf("m", d), nil))
 	level("manifest", full)
 
 	crowd := newCrowd(t, db)

@@ -26,7 +26,7 @@ func BenchmarkFindManifest(b *testing.B) {
 		const many = 2000
 		must(b, push(b.Context(), c, "a", blobOf("x")))
 		for i := range many {
-			must(b, c.SaveManifest(b.Context(), oci.RepoName(fmt.Sprint("r", i%50)), indexOf(fmt.Sprint(i)), []oci.Tag{oci.Tag(fmt.Sprint("t", i))}))
+			must(b, save(b.Context(), c, oci.RepoName(fmt.Sprint("r", i%50)), indexOf(fmt.Sprint(i)), []oci.Tag{oci.Tag(fmt.Sprint("t", i))}))
 		}
 		b.Run("hot", func(b *testing.B) {
 			for b.Loop() {
@@ -37,7 +37,7 @@ func BenchmarkFindManifest(b *testing.B) {
 		})
 		b.Run("cold", func(b *testing.B) {
 			large := manifestOf(strings.Repeat("x", 257<<10), blobOf("x")) // too large to keep
-			must(b, c.SaveManifest(b.Context(), "a", large, []oci.Tag{"large"}))
+			must(b, save(b.Context(), c, "a", large, []oci.Tag{"large"}))
 			for b.Loop() {
 				if _, err := c.FindManifest(b.Context(), "a", oci.ByTag("large")); err != nil {
 					b.Fatal(err)
@@ -82,7 +82,7 @@ func BenchmarkSaveManifest(b *testing.B) {
 		for _, n := range []int{1, 8, 16} {
 			b.Run(fmt.Sprint("writers=", n), func(b *testing.B) {
 				parallel(b, n, func(i int64) error {
-					return c.SaveManifest(context.Background(), "a", manifestOf(fmt.Sprint(n, b.N, i), blobs...), []oci.Tag{oci.Tag(fmt.Sprint("t", i%100))})
+					return save(context.Background(), c, "a", manifestOf(fmt.Sprint(n, b.N, i), blobs...), []oci.Tag{oci.Tag(fmt.Sprint("t", i%100))})
 				})
 			})
 		}

@@ -34,7 +34,7 @@ func TestReferrersAreBoundedByBytes(t *testing.T) {
 			m := manifestOf(fmt.Sprint("large ", i))
 			m.Subject = &subject
 			m.Annotations = map[string]string{"x": strings.Repeat(string(rune('a'+i%26)), size)}
-			must(t, c.SaveManifest(ctx, "a", m, nil))
+			must(t, save(ctx, c, "a", m, nil))
 			wanted = append(wanted, m.Digest)
 		}
 		slices.Sort(wanted)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/oci"
+	"github.com/sallyport/sallyport/internal/registry"
 )
 
 // catalog implements registry.Catalog.
@@ -46,7 +47,8 @@ func (t *tx) makeRepository(ctx context.Context, repo oci.RepoName) (int64, erro
 // check the references: a link that is about to be swept is old, so renewing
 // it makes the sweep wait and then spare it, and one that is being deleted
 // violates the foreign key, whereupon the transaction runs again and sees.
-func (c catalog) SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Manifest, tags []oci.Tag) error {
+func (c catalog) SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Manifest, tags []oci.Tag, judge registry.TagJudge) ([]registry.TagChange, error) {
+	var changes []registry.TagChange
 	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.makeRepository(ctx, repo)
@@ -62,15 +64,10 @@ func (c catalog) SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Mani
 		if err := t.insertReferences(ctx, id, m); err != nil {
 			return err
 		}
-		for _, tag := range distinct(tags) {
-			if _, err := t.exec(ctx, `INSERT INTO tag (repository_id, name, digest) VALUES ($1, $2, $3)
-				ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest`, args{id, tag, string(m.Digest)}); err != nil {
-				return err
-			}
-		}
-		return nil
+		changes, err = t.pointTags(ctx, id, m.Digest, tags, judge)
+		return err
 	})
-	return wrap(err, "save manifest %s in %s", m.Digest, repo)
+	return changes, wrap(err, "save manifest %s in %s", m.Digest, repo)
 }
 
 func digestsOf(list []oci.Descriptor) []string {

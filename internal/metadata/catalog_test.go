@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 func TestManifests(t *testing.T) {
@@ -32,7 +33,7 @@ func TestManifests(t *testing.T) {
 		_, err = c.FindManifest(ctx, "team-a/app", oci.ByDigest(m.Digest))
 		wantCode(t, err, oci.ManifestUnknown)
 
-		must(t, c.SaveManifest(ctx, "team-a/app", m, []oci.Tag{"1", "latest", "1"}))
+		must(t, save(ctx, c, "team-a/app", m, []oci.Tag{"1", "latest", "1"}))
 		for _, ref := range []oci.Ref{oci.ByTag("1"), oci.ByTag("latest"), oci.ByDigest(m.Digest)} {
 			got, err := c.FindManifest(ctx, "team-a/app", ref)
 			must(t, err)
@@ -43,8 +44,8 @@ func TestManifests(t *testing.T) {
 
 		// A tag moves; the same bytes may come again.
 		two := manifestOf("two", config)
-		must(t, c.SaveManifest(ctx, "team-a/app", two, []oci.Tag{"latest"}))
-		must(t, c.SaveManifest(ctx, "team-a/app", m, nil))
+		must(t, save(ctx, c, "team-a/app", two, []oci.Tag{"latest"}))
+		must(t, save(ctx, c, "team-a/app", m, nil))
 		got, err := c.FindManifest(ctx, "team-a/app", oci.ByTag("latest"))
 		must(t, err)
 		if got.Digest != two.Digest {
@@ -53,16 +54,16 @@ func TestManifests(t *testing.T) {
 
 		// What fails leaves nothing, a repository neither.
 		missing := manifestOf("three", config, elsewhere, blobOf("nowhere"))
-		err = c.SaveManifest(ctx, "team-a/app", missing, []oci.Tag{"latest"})
+		err = save(ctx, c, "team-a/app", missing, []oci.Tag{"latest"})
 		wantCode(t, err, oci.ManifestBlobUnknown, string(elsewhere.Digest)) // S-14
-		err = c.SaveManifest(ctx, "team-a/new", missing, nil)
+		err = save(ctx, c, "team-a/new", missing, nil)
 		wantCode(t, err, oci.ManifestBlobUnknown, string(config.Digest))
 		if err := firstError(c.Tags(ctx, "team-a/new", "")); err == nil {
 			t.Error("a refused manifest made a repository")
 		}
-		err = c.SaveManifest(ctx, "team-b/secret", indexOf("x", m), nil)
+		err = save(ctx, c, "team-b/secret", indexOf("x", m), nil)
 		wantCode(t, err, oci.ManifestBlobUnknown, string(m.Digest)) // S-14
-		must(t, c.SaveManifest(ctx, "team-c/empty", indexOf("empty"), []oci.Tag{"1"}))
+		must(t, save(ctx, c, "team-c/empty", indexOf("empty"), []oci.Tag{"1"}))
 	})
 }
 
@@ -87,9 +88,9 @@ func TestManifestOfManyBlobs(t *testing.T) {
 				WHERE NOT EXISTS (SELECT 1 FROM blob_link)  OR b.leased = 1`)
 			return err
 		}))
-		must(t, c.SaveManifest(ctx, "a", manifestOf("many", blobs...), nil))
+		must(t, save(ctx, c, "a", manifestOf("many", blobs...), nil))
 		last := blobOf("absent")
-		wantCode(t, c.SaveManifest(ctx, "a", manifestOf("more", append(blobs, last)...), nil), oci.ManifestBlobUnknown, string(last.Digest))
+		wantCode(t, save(ctx, c, "a", manifestOf("more", append(blobs, last)...), nil), oci.ManifestBlobUnknown, string(last.Digest))
 	})
 }
 
@@ -157,28 +158,28 @@ func TestDeletes(t *testing.T) {
 		index := indexOf("index", child)
 		signature := manifestOf("signature")
 		signature.Subject, signature.ArtifactType = &oci.Descriptor{Digest: child.Digest}, "sig"
-		must(t, c.SaveManifest(ctx, "a", child, []oci.Tag{"child", "again"}))
-		must(t, c.SaveManifest(ctx, "a", index, []oci.Tag{"index"}))
-		must(t, c.SaveManifest(ctx, "a", signature, nil))
+		must(t, save(ctx, c, "a", child, []oci.Tag{"child", "again"}))
+		must(t, save(ctx, c, "a", index, []oci.Tag{"index"}))
+		must(t, save(ctx, c, "a", signature, nil))
 
 		wantCode(t, c.DeleteBlob(ctx, "a", config.Digest), oci.Unsupported, string(child.Digest))
 		wantCode(t, c.DeleteBlob(ctx, "a", foreign.Digest), oci.Unsupported, string(child.Digest))
 		wantCode(t, c.DeleteBlob(ctx, "a", blobOf("absent").Digest), oci.BlobUnknown)
-		wantCode(t, c.DeleteManifest(ctx, "a", child.Digest), oci.Unsupported, string(index.Digest))
-		wantCode(t, c.DeleteManifest(ctx, "b", child.Digest), oci.NameUnknown)
-		wantCode(t, c.DeleteManifest(ctx, "a", manifestOf("?").Digest), oci.ManifestUnknown)
-		wantCode(t, c.DeleteTag(ctx, "b", "child"), oci.NameUnknown)
-		wantCode(t, c.DeleteTag(ctx, "a", "none"), oci.ManifestUnknown)
+		wantCode(t, c.DeleteManifest(ctx, "a", child.Digest, registrytest.AnyTag), oci.Unsupported, string(index.Digest))
+		wantCode(t, c.DeleteManifest(ctx, "b", child.Digest, registrytest.AnyTag), oci.NameUnknown)
+		wantCode(t, c.DeleteManifest(ctx, "a", manifestOf("?").Digest, registrytest.AnyTag), oci.ManifestUnknown)
+		wantCode(t, c.DeleteTag(ctx, "b", "child", registrytest.AnyTag), oci.NameUnknown)
+		wantCode(t, c.DeleteTag(ctx, "a", "none", registrytest.AnyTag), oci.ManifestUnknown)
 
-		must(t, c.DeleteTag(ctx, "a", "child"))
-		wantCode(t, c.DeleteTag(ctx, "a", "child"), oci.ManifestUnknown)
+		must(t, c.DeleteTag(ctx, "a", "child", registrytest.AnyTag))
+		wantCode(t, c.DeleteTag(ctx, "a", "child", registrytest.AnyTag), oci.ManifestUnknown)
 		_, err := c.FindManifest(ctx, "a", oci.ByTag("child"))
 		wantCode(t, err, oci.ManifestUnknown)
 		_, err = c.FindManifest(ctx, "a", oci.ByTag("again"))
 		must(t, err)
 
-		must(t, c.DeleteManifest(ctx, "a", index.Digest))
-		must(t, c.DeleteManifest(ctx, "a", child.Digest))
+		must(t, c.DeleteManifest(ctx, "a", index.Digest, registrytest.AnyTag))
+		must(t, c.DeleteManifest(ctx, "a", child.Digest, registrytest.AnyTag))
 		for _, ref := range []oci.Ref{oci.ByTag("again"), oci.ByDigest(child.Digest), oci.ByTag("index")} {
 			_, err := c.FindManifest(ctx, "a", ref)
 			wantCode(t, err, oci.ManifestUnknown)

@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/oci"
+	"github.com/sallyport/sallyport/internal/registry"
 )
 
 // DeleteTag implements registry.Deleter.
-func (c catalog) DeleteTag(ctx context.Context, repo oci.RepoName, tag oci.Tag) error {
+func (c catalog) DeleteTag(ctx context.Context, repo oci.RepoName, tag oci.Tag, judge registry.TagJudge) error {
 	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.repositoryID(ctx, repo)
 		if err != nil {
+			return err
+		}
+		if err := judge.Ask(tag, access.Delete); err != nil {
 			return err
 		}
 		n, err := t.exec(ctx, `DELETE FROM tag WHERE repository_id = $1 AND name = $2`, args{id, string(tag)})
@@ -27,10 +32,17 @@ func (c catalog) DeleteTag(ctx context.Context, repo oci.RepoName, tag oci.Tag) 
 // DeleteManifest implements registry.Deleter. A manifest that an index of repo
 // lists is oci.Unsupported: an index is never left with a hole. Tags and
 // references go with the manifest, by the schema; its referrers stay.
-func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
+func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest, judge registry.TagJudge) error {
 	err := c.db.change(ctx, func(ctx context.Context, t *tx) error {
 		t.touch(repo)
 		id, err := t.repositoryID(ctx, repo)
+		if err != nil {
+			return err
+		}
+		err = t.judgeTagsOf(ctx, id, d, judge)
+		if errors.Is(err, errNone) {
+			return oci.Errorf(oci.ManifestUnknown, "repository %s has no manifest %s", repo, d)
+		}
 		if err != nil {
 			return err
 		}
@@ -42,10 +54,7 @@ func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Di
 		if !errors.Is(err, errNone) {
 			return err
 		}
-		n, err := t.exec(ctx, `DELETE FROM manifest WHERE repository_id = $1 AND digest = $2`, args{id, string(d)})
-		if err == nil && n == 0 {
-			return oci.Errorf(oci.ManifestUnknown, "repository %s has no manifest %s", repo, d)
-		}
+		_, err = t.exec(ctx, `DELETE FROM manifest WHERE repository_id = $1 AND digest = $2`, args{id, string(d)})
 		return err
 	})
 	return wrap(err, "delete manifest %s in %s", d, repo)

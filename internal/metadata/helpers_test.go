@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 const grace = 24 * time.Hour
@@ -69,6 +70,12 @@ func push(ctx context.Context, c registry.Catalog, repo oci.RepoName, d oci.Desc
 		return err
 	}
 	return c.LinkBlob(ctx, registry.Session{ID: registry.UploadID("up-" + d.Digest.Hex()), Repo: repo}, d)
+}
+
+// save stores a manifest and its tags, whoever may.
+func save(ctx context.Context, c registry.Catalog, repo oci.RepoName, m oci.Manifest, tags []oci.Tag) error {
+	_, err := c.SaveManifest(ctx, repo, m, tags, registrytest.AnyTag)
+	return err
 }
 
 // must fails the test for an error.

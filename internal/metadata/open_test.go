@@ -26,7 +26,7 @@ func TestReopen(t *testing.T) {
 			must(t, err)
 			if round == 0 {
 				must(t, push(ctx, db.Catalog(), "a", blobOf("x")))
-				must(t, db.Catalog().SaveManifest(ctx, "a", manifestOf("m", blobOf("x")), []oci.Tag{"1"}))
+				must(t, save(ctx, db.Catalog(), "a", manifestOf("m", blobOf("x")), []oci.Tag{"1"}))
 				must(t, db.Directory().AddAccounts(ctx, accountOf("alice")))
 			}
 			_, err = db.Catalog().FindManifest(ctx, "a", oci.ByTag("1"))

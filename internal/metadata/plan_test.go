@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -33,8 +34,8 @@ func exercise(t *testing.T, db *metadata.DB) {
 	must(t, c.RenewLink(ctx, "a", d.Digest))
 	m := manifestOf("m", d)
 	m.Subject, m.Optional = &subject, []oci.Descriptor{d}
-	must(t, c.SaveManifest(ctx, "b", m, []oci.Tag{"1"}))
-	must(t, c.SaveManifest(ctx, "b", indexOf("i", m), []oci.Tag{"2"}))
+	must(t, save(ctx, c, "b", m, []oci.Tag{"1"}))
+	must(t, save(ctx, c, "b", indexOf("i", m), []oci.Tag{"2"}))
 	for _, ref := range []oci.Ref{oci.ByTag("1"), oci.ByDigest(m.Digest)} {
 		_, err = c.FindManifest(ctx, "b", ref)
 		must(t, err)
@@ -66,9 +67,9 @@ func exercise(t *testing.T, db *metadata.DB) {
 	_, err = w.CountBlobs(ctx)
 	must(t, err)
 	wantCode(t, c.DeleteBlob(ctx, "b", d.Digest), oci.Unsupported)
-	must(t, c.DeleteTag(ctx, "b", "1"))
-	must(t, c.DeleteManifest(ctx, "b", indexOf("i", m).Digest))
-	must(t, c.DeleteManifest(ctx, "b", m.Digest))
+	must(t, c.DeleteTag(ctx, "b", "1", registrytest.AnyTag))
+	must(t, c.DeleteManifest(ctx, "b", indexOf("i", m).Digest, registrytest.AnyTag))
+	must(t, c.DeleteManifest(ctx, "b", m.Digest, registrytest.AnyTag))
 	must(t, c.DeleteBlob(ctx, "b", d.Digest))
 	must(t, c.DropUpload(ctx, "id"))
 	exerciseAccounts(t, db)

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 // connect opens a connection of the test's own.
@@ -92,7 +93,7 @@ func TestInterleavings(t *testing.T) {
 		{"a link is dropped, then renewed", nil, `DELETE FROM blob_link`,
 			func(ctx context.Context, db *metadata.DB) error { return db.Catalog().RenewLink(ctx, "a", d.Digest) }, oci.BlobUnknown},
 		{"a link is dropped, then a manifest relies on it", nil, `DELETE FROM blob_link`,
-			func(ctx context.Context, db *metadata.DB) error { return db.Catalog().SaveManifest(ctx, "a", m, nil) }, oci.ManifestBlobUnknown},
+			func(ctx context.Context, db *metadata.DB) error { return save(ctx, db.Catalog(), "a", m, nil) }, oci.ManifestBlobUnknown},
 		{"a blob is removed, then mounted", nil, `DELETE FROM blob_link; DELETE FROM blob`,
 			func(ctx context.Context, db *metadata.DB) error {
 				_, err := db.Catalog().MountBlob(ctx, "b", registry.BlobAt{Repo: "a", Digest: d.Digest})
@@ -112,20 +113,20 @@ func TestInterleavings(t *testing.T) {
 		{"a manifest is saved without a renewal, then its link is dropped", nil,
 			`INSERT INTO manifest VALUES (1, 'sha256:m', 't', 1, NULL, '', '', 1, ''); INSERT INTO manifest_blob VALUES (1, 'sha256:m', '` + string(d.Digest) + `')`,
 			func(ctx context.Context, db *metadata.DB) error { return drops(ctx, db, 0) }, ""},
-		{"an index is saved, then its child is deleted", func(c registry.Catalog) error { return c.SaveManifest(t.Context(), "a", m, nil) },
+		{"an index is saved, then its child is deleted", func(c registry.Catalog) error { return save(t.Context(), c, "a", m, nil) },
 			`INSERT INTO manifest VALUES (1, 'sha256:i', 't', 1, NULL, '', '', 1, ''); INSERT INTO manifest_child VALUES (1, 'sha256:i', '` + string(m.Digest) + `')`,
 			func(ctx context.Context, db *metadata.DB) error {
-				return db.Catalog().DeleteManifest(ctx, "a", m.Digest)
+				return db.Catalog().DeleteManifest(ctx, "a", m.Digest, registrytest.AnyTag)
 			}, oci.Unsupported},
-		{"a child is deleted, then an index relies on it", func(c registry.Catalog) error { return c.SaveManifest(t.Context(), "a", m, nil) },
+		{"a child is deleted, then an index relies on it", func(c registry.Catalog) error { return save(t.Context(), c, "a", m, nil) },
 			`DELETE FROM manifest`,
 			func(ctx context.Context, db *metadata.DB) error {
-				return db.Catalog().SaveManifest(ctx, "a", index, nil)
+				return save(ctx, db.Catalog(), "a", index, nil)
 			}, oci.ManifestBlobUnknown},
-		{"a tag is set, then its manifest is deleted", func(c registry.Catalog) error { return c.SaveManifest(t.Context(), "a", m, nil) },
+		{"a tag is set, then its manifest is deleted", func(c registry.Catalog) error { return save(t.Context(), c, "a", m, nil) },
 			`INSERT INTO tag VALUES (1, 't', '` + string(m.Digest) + `')`,
 			func(ctx context.Context, db *metadata.DB) error {
-				if err := db.Catalog().DeleteManifest(ctx, "a", m.Digest); err != nil {
+				if err := db.Catalog().DeleteManifest(ctx, "a", m.Digest, registrytest.AnyTag); err != nil {
 					return err
 				}
 				_, err := db.Catalog().FindManifest(ctx, "a", oci.ByTag("t"))
@@ -240,7 +241,7 @@ func (w *world) push(db *metadata.DB, n int) error {
 		return err
 	}
 	m := manifestOf(fmt.Sprint("m", n), d)
-	if err := c.SaveManifest(ctx, repo, m, []oci.Tag{"t"}); err != nil {
+	if err := save(ctx, c, repo, m, []oci.Tag{"t"}); err != nil {
 		return fmt.Errorf("a push that did everything right: %w", err)
 	}
 	if _, err := c.FindBlob(ctx, repo, d.Digest); err != nil || !w.stored(d.Digest) {
@@ -249,7 +250,7 @@ func (w *world) push(db *metadata.DB, n int) error {
 	if err := c.DeleteBlob(ctx, repo, d.Digest); !errors.Is(err, oci.Unsupported) {
 		return fmt.Errorf("delete of a blob in use: %w", err)
 	}
-	return c.DeleteManifest(ctx, repo, m.Digest)
+	return c.DeleteManifest(ctx, repo, m.Digest, registrytest.AnyTag)
 }
 
 func (w *world) obtain(c registry.Catalog, repo, other oci.RepoName, d oci.Descriptor) error {

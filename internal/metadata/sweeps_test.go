@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
+	"github.com/sallyport/sallyport/internal/registry/registrytest"
 )
 
 func TestSweepOfUploads(t *testing.T) {
@@ -72,7 +73,7 @@ func TestSweepOfLinksAndBlobs(t *testing.T) {
 		must(t, push(ctx, c, "b", unused))
 		m := manifestOf("m", used)
 		m.Optional = []oci.Descriptor{optional}
-		must(t, c.SaveManifest(ctx, "a", m, nil))
+		must(t, save(ctx, c, "a", m, nil))
 		counts := func(want int64) {
 			t.Helper()
 			n, err := w.UnusedLinks(ctx, clock.now().Add(-grace))
@@ -129,7 +130,7 @@ func TestSweepOfLinksAndBlobs(t *testing.T) {
 		clock.advance(grace)
 		counts(1)
 		blobs(renewed)
-		must(t, c.DeleteManifest(ctx, "a", m.Digest))
+		must(t, c.DeleteManifest(ctx, "a", m.Digest, registrytest.AnyTag))
 		counts(3)
 		for _, d := range []oci.Descriptor{used, optional, renewed} {
 			must(t, c.LeaseBlob(ctx, d.Digest))

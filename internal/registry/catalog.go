@@ -22,8 +22,10 @@ type Catalog interface {
 	// SaveManifest stores m with its references, its referrer entry and tags,
 	// creating the repository. Every blob in m.Blobs must be linked from repo
 	// and every manifest in m.Manifests held by repo, else
-	// oci.ManifestBlobUnknown naming the first that is missing.
-	SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Manifest, tags []oci.Tag) error
+	// oci.ManifestBlobUnknown naming the first that is missing. It asks judge
+	// about each tag that is made or moved and returns those, sorted by name. Of
+	// two who make the same tag at once, one makes it and the other moves it.
+	SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Manifest, tags []oci.Tag, judge TagJudge) ([]TagChange, error)
 
 	// FindManifest errors: oci.NameUnknown, oci.ManifestUnknown. The caller does
 	// not change the bytes.

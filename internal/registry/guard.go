@@ -123,11 +123,16 @@ func (g guard) BeganPush(ctx context.Context, repo oci.RepoName, _ PushToken) (b
 	return g.r.BeganPush(ctx, repo, g.token())
 }
 
-func (g guard) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, tags ...oci.Tag) (oci.Manifest, error) {
+func (g guard) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, _ TagJudge, tags ...oci.Tag) (Pushed, error) {
 	if err := g.push(ctx, access.Push, repo); err != nil {
-		return oci.Manifest{}, err
+		return Pushed{}, err
 	}
-	return g.r.PutManifest(ctx, repo, m, tags...)
+	return g.r.PutManifest(ctx, repo, m, g.judge(repo), tags...)
+}
+
+// judge decides about the tags of repo as the authority does.
+func (g guard) judge(repo oci.RepoName) TagJudge {
+	return func(t oci.Tag, change access.Action) error { return g.au.CheckTag(change, repo, t) }
 }
 
 // nowhere is a digest that no bytes have: looking for it takes the same steps
@@ -271,22 +276,27 @@ func (g guard) Holders(ctx context.Context, d oci.Digest) iter.Seq2[oci.RepoName
 	}
 }
 
-func (g guard) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag) error {
+func (g guard) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag, _ TagJudge) error {
 	if err := g.au.Check(access.Delete, repo); err != nil {
 		return err
 	}
-	return g.r.DeleteTag(ctx, repo, t)
+	return g.r.DeleteTag(ctx, repo, t, g.judge(repo))
 }
 
-func (g guard) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
+func (g guard) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest, _ TagJudge) error {
 	if err := g.au.Check(access.Delete, repo); err != nil {
 		return err
 	}
-	return g.r.DeleteManifest(ctx, repo, d)
+	return g.r.DeleteManifest(ctx, repo, d, g.judge(repo))
 }
 
+// DeleteBlob also asks about what has no tag: a right to delete some tags alone
+// is none to delete blobs.
 func (g guard) DeleteBlob(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
 	if err := g.au.Check(access.Delete, repo); err != nil {
+		return err
+	}
+	if err := g.au.CheckTag(access.Delete, repo, ""); err != nil {
 		return err
 	}
 	return g.r.DeleteBlob(ctx, repo, d)

@@ -104,7 +104,7 @@ var rows = map[string]row{
 		return err
 	}},
 	"PutManifest": {access.Push, true, false, func(ctx context.Context, r registry.Registry) error {
-		_, err := r.PutManifest(ctx, app, oci.RawManifest{Digest: nobody})
+		_, err := r.PutManifest(ctx, app, oci.RawManifest{Digest: nobody}, nil)
 		return err
 	}},
 	"Repositories": {"", false, false, func(ctx context.Context, r registry.Registry) error {
@@ -120,10 +120,10 @@ var rows = map[string]row{
 		return drain(r.Holders(ctx, nobody))
 	}},
 	"DeleteTag": {access.Delete, false, false, func(ctx context.Context, r registry.Registry) error {
-		return r.DeleteTag(ctx, app, "v1")
+		return r.DeleteTag(ctx, app, "v1", nil)
 	}},
 	"DeleteManifest": {access.Delete, false, false, func(ctx context.Context, r registry.Registry) error {
-		return r.DeleteManifest(ctx, app, nobody)
+		return r.DeleteManifest(ctx, app, nobody, nil)
 	}},
 	"DeleteBlob": {access.Delete, false, false, func(ctx context.Context, r registry.Registry) error {
 		return r.DeleteBlob(ctx, app, nobody)
@@ -320,7 +320,7 @@ func TestNoRightNoDifference(t *testing.T) {
 				func(r oci.RepoName) error { return drain(g.Tags(t.Context(), r, "")) },
 				func(r oci.RepoName) error { return drain(g.Referrers(t.Context(), r, d, "")) },
 				func(r oci.RepoName) error { _, err := g.StartUpload(t.Context(), r, registry.Upload{}); return err },
-				func(r oci.RepoName) error { return g.DeleteTag(t.Context(), r, "v1") },
+				func(r oci.RepoName) error { return g.DeleteTag(t.Context(), r, "v1", nil) },
 			} {
 				there, gone := call(secret), call(absent)
 				if refusal(there) == "" || strings.ReplaceAll(there.Error(), string(secret), string(absent)) != gone.Error() {

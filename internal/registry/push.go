@@ -197,22 +197,23 @@ func (r *registry) holder(ctx context.Context, d oci.Digest) (oci.RepoName, erro
 	return "", oci.BlobUnknown
 }
 
-func (r *registry) PutManifest(ctx context.Context, repo oci.RepoName, raw oci.RawManifest, tags ...oci.Tag) (oci.Manifest, error) {
+func (r *registry) PutManifest(ctx context.Context, repo oci.RepoName, raw oci.RawManifest, judge TagJudge, tags ...oci.Tag) (Pushed, error) {
 	if len(raw.Bytes) > oci.MaxManifestSize {
-		return oci.Manifest{}, oci.Errorf(oci.ManifestTooLarge, "manifest has %d bytes: the limit is %d", len(raw.Bytes), oci.MaxManifestSize)
+		return Pushed{}, oci.Errorf(oci.ManifestTooLarge, "manifest has %d bytes: the limit is %d", len(raw.Bytes), oci.MaxManifestSize)
 	}
 	if len(tags) > MaxTags {
-		return oci.Manifest{}, oci.Errorf(oci.TagInvalid, "%d tags at once: the limit is %d", len(tags), MaxTags)
+		return Pushed{}, oci.Errorf(oci.TagInvalid, "%d tags at once: the limit is %d", len(tags), MaxTags)
 	}
 	if !raw.Digest.Matches(raw.Bytes) {
-		return oci.Manifest{}, oci.Errorf(oci.DigestInvalid, "the manifest's bytes do not have the digest %s", raw.Digest)
+		return Pushed{}, oci.Errorf(oci.DigestInvalid, "the manifest's bytes do not have the digest %s", raw.Digest)
 	}
 	m, err := oci.ParseManifest(raw)
 	if err != nil {
-		return oci.Manifest{}, err
+		return Pushed{}, err
 	}
-	if err := r.catalog.SaveManifest(ctx, repo, m, tags); err != nil {
-		return oci.Manifest{}, fmt.Errorf("save manifest %s: %w", raw.Digest, err)
+	changes, err := r.catalog.SaveManifest(ctx, repo, m, tags, judge)
+	if err != nil {
+		return Pushed{}, fmt.Errorf("save manifest %s: %w", raw.Digest, err)
 	}
-	return m, nil
+	return Pushed{m, changes}, nil
 }

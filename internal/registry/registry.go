@@ -4,9 +4,11 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/blob"
 	"github.com/sallyport/sallyport/internal/oci"
 )
@@ -124,6 +126,38 @@ type BlobAt struct {
 	Digest oci.Digest
 }
 
+// A TagJudge says whether a tag may be changed: access.CreateTag where there is
+// none, access.MoveTag where it is on another manifest, access.Delete where it
+// goes. "" is the manifest itself that has no tag. It is asked in the
+// transaction that makes the change, so that nothing happens between the answer
+// and the effect; it may be asked more than once, answers from memory, and its
+// error refuses the whole request. Guard fills it in; a door passes nil. A nil
+// judge refuses, so that no way to write a tag is open because nobody thought
+// of it.
+type TagJudge func(t oci.Tag, change access.Action) error
+
+// Ask asks j about one tag.
+func (j TagJudge) Ask(t oci.Tag, change access.Action) error {
+	if j == nil {
+		return fmt.Errorf("%s %s: nobody decides about tags here", change, t)
+	}
+	return j(t, change)
+}
+
+// A TagChange is what a push did to one tag.
+type TagChange struct {
+	Tag oci.Tag
+	// Previous is the manifest that the tag was on before; "" if it was made.
+	Previous oci.Digest
+}
+
+// A Pushed manifest is one that is stored, and what that did to its tags. A tag
+// that was on it already is not among the changes.
+type Pushed struct {
+	oci.Manifest
+	Changes []TagChange
+}
+
 // A Pusher publishes.
 type Pusher interface {
 	// MountBlob links into repo a blob that src.Repo links to (end-11).
@@ -131,10 +165,11 @@ type Pusher interface {
 	MountBlob(ctx context.Context, repo oci.RepoName, src BlobAt) (oci.Descriptor, error)
 
 	// PutManifest checks m, stores it and points tags at it in one step (end-7a,
-	// end-7b). m.Digest must match its bytes.
+	// end-7b), if judge allows every change of a tag; else nothing happens.
+	// m.Digest must match its bytes.
 	// Errors: oci.ManifestInvalid, oci.ManifestTooLarge, oci.ManifestBlobUnknown,
 	// oci.DigestInvalid; oci.TagInvalid for more than MaxTags.
-	PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, tags ...oci.Tag) (oci.Manifest, error)
+	PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, judge TagJudge, tags ...oci.Tag) (Pushed, error)
 }
 
 // A Lister lists in byte order, starting after the given name ("" for the
@@ -159,11 +194,13 @@ type Lister interface {
 // A Deleter removes. What is deleted is gone for the next request; the sweep
 // frees the bytes.
 type Deleter interface {
-	// DeleteTag removes the tag alone. Errors: oci.NameUnknown, oci.ManifestUnknown.
-	DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag) error
-	// DeleteManifest removes the manifest and every tag on it.
+	// DeleteTag removes the tag alone, if judge allows it.
 	// Errors: oci.NameUnknown, oci.ManifestUnknown.
-	DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error
+	DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag, judge TagJudge) error
+	// DeleteManifest removes the manifest and every tag on it, if judge allows
+	// each, or "" where there is none.
+	// Errors: oci.NameUnknown, oci.ManifestUnknown.
+	DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest, judge TagJudge) error
 	// DeleteBlob removes the link. Errors: oci.BlobUnknown; oci.Unsupported
 	// while a manifest of repo refers to the blob.
 	DeleteBlob(ctx context.Context, repo oci.RepoName, d oci.Digest) error

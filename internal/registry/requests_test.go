@@ -67,8 +67,8 @@ func (q requests) MountBlob(ctx context.Context, repo oci.RepoName, src registry
 	return q.on(repo, src.Repo).MountBlob(ctx, repo, src)
 }
 
-func (q requests) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, tags ...oci.Tag) (oci.Manifest, error) {
-	return q.on(repo).PutManifest(ctx, repo, m, tags...)
+func (q requests) PutManifest(ctx context.Context, repo oci.RepoName, m oci.RawManifest, _ registry.TagJudge, tags ...oci.Tag) (registry.Pushed, error) {
+	return q.on(repo).PutManifest(ctx, repo, m, nil, tags...)
 }
 
 func (q requests) Repositories(ctx context.Context, after oci.RepoName, prefix string) iter.Seq2[oci.RepoName, error] {
@@ -87,12 +87,12 @@ func (q requests) Holders(ctx context.Context, d oci.Digest) iter.Seq2[oci.RepoN
 	return q.on().Holders(ctx, d)
 }
 
-func (q requests) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag) error {
-	return q.on(repo).DeleteTag(ctx, repo, t)
+func (q requests) DeleteTag(ctx context.Context, repo oci.RepoName, t oci.Tag, _ registry.TagJudge) error {
+	return q.on(repo).DeleteTag(ctx, repo, t, nil)
 }
 
-func (q requests) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest) error {
-	return q.on(repo).DeleteManifest(ctx, repo, d)
+func (q requests) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Digest, _ registry.TagJudge) error {
+	return q.on(repo).DeleteManifest(ctx, repo, d, nil)
 }
 
 func (q requests) DeleteBlob(ctx context.Context, repo oci.RepoName, d oci.Digest) error {

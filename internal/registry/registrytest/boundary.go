@@ -36,7 +36,7 @@ var boundaryScenarios = []scenario{
 		asLayer.Layers = append(asLayer.Layers, secret)
 		asConfig.Config = &secret
 		for _, doc := range []document{asLayer, asConfig} {
-			_, err := p.PutManifest(p.ctx, app, p.raw(doc), "v1")
+			_, err := p.PutManifest(p.ctx, app, p.raw(doc), AnyTag, "v1")
 			p.fails(err, oci.ManifestBlobUnknown, "put manifest")
 		}
 		p.lacks(app, secret.Digest)
@@ -55,7 +55,7 @@ var boundaryScenarios = []scenario{
 		app := p.repo("app")
 		secret := p.putImage(p.repo("secret"))
 		p.upload(app, random(9))
-		_, err := p.PutManifest(p.ctx, app, p.raw(index(secret)), "v1")
+		_, err := p.PutManifest(p.ctx, app, p.raw(index(secret)), AnyTag, "v1")
 		p.fails(err, oci.ManifestBlobUnknown, "put index")
 		p.noManifest(app, oci.ByDigest(secret.Digest), oci.ManifestUnknown)
 	}},

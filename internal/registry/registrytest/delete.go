@@ -6,24 +6,24 @@ var deleteScenarios = []scenario{
 	{"R-28 delete a tag alone", func(p *player) {
 		repo := p.repo("app")
 		m := p.putImage(repo, "v1", "v2")
-		p.ok(p.DeleteTag(p.ctx, repo, "v1"), "delete tag")
+		p.ok(p.DeleteTag(p.ctx, repo, "v1", AnyTag), "delete tag")
 		p.noManifest(repo, oci.ByTag("v1"), oci.ManifestUnknown)
 		p.gives(repo, oci.ByTag("v2"), m)
-		p.ok(p.DeleteTag(p.ctx, repo, "v2"), "delete tag")
+		p.ok(p.DeleteTag(p.ctx, repo, "v2", AnyTag), "delete tag")
 		p.gives(repo, oci.ByDigest(m.Digest), m)
 		p.tags(repo)
-		p.fails(p.DeleteTag(p.ctx, repo, "v1"), oci.ManifestUnknown, "delete tag again")
+		p.fails(p.DeleteTag(p.ctx, repo, "v1", AnyTag), oci.ManifestUnknown, "delete tag again")
 	}},
 	{"R-28 delete a manifest and its tags", func(p *player) {
 		repo := p.repo("app")
 		other := p.putImage(repo, "other")
 		m := p.putImage(repo, "v1", "v2")
-		p.ok(p.DeleteManifest(p.ctx, repo, m.Digest), "delete manifest")
+		p.ok(p.DeleteManifest(p.ctx, repo, m.Digest, AnyTag), "delete manifest")
 		p.noManifest(repo, oci.ByDigest(m.Digest), oci.ManifestUnknown)
 		p.noManifest(repo, oci.ByTag("v1"), oci.ManifestUnknown)
 		p.tags(repo, "other")
 		p.gives(repo, oci.ByTag("other"), other)
-		p.fails(p.DeleteManifest(p.ctx, repo, m.Digest), oci.ManifestUnknown, "delete manifest again")
+		p.fails(p.DeleteManifest(p.ctx, repo, m.Digest, AnyTag), oci.ManifestUnknown, "delete manifest again")
 		p.put(repo, m, "v1") // its blobs are still there
 		p.gives(repo, oci.ByTag("v1"), m)
 	}},
@@ -44,20 +44,20 @@ var deleteScenarios = []scenario{
 		for _, d := range append(doc.Layers, *doc.Config) {
 			p.fails(p.DeleteBlob(p.ctx, repo, d.Digest), oci.Unsupported, "delete blob in use")
 		}
-		p.ok(p.DeleteManifest(p.ctx, repo, m.Digest), "delete manifest")
+		p.ok(p.DeleteManifest(p.ctx, repo, m.Digest, AnyTag), "delete manifest")
 		p.ok(p.DeleteBlob(p.ctx, repo, doc.Config.Digest), "delete blob")
-		_, err := p.PutManifest(p.ctx, repo, m)
+		_, err := p.PutManifest(p.ctx, repo, m, AnyTag)
 		p.fails(err, oci.ManifestBlobUnknown, "put manifest")
 	}},
 	{"delete what is not there", func(p *player) {
 		none, absent := p.repo("none"), oci.FromBytes(random(9))
-		p.fails(p.DeleteTag(p.ctx, none, "v1"), oci.NameUnknown, "delete tag")
-		p.fails(p.DeleteManifest(p.ctx, none, absent), oci.NameUnknown, "delete manifest")
+		p.fails(p.DeleteTag(p.ctx, none, "v1", AnyTag), oci.NameUnknown, "delete tag")
+		p.fails(p.DeleteManifest(p.ctx, none, absent, AnyTag), oci.NameUnknown, "delete manifest")
 		p.fails(p.DeleteBlob(p.ctx, none, absent), oci.BlobUnknown, "delete blob")
 		repo := p.repo("app")
 		p.putImage(repo, "v1")
-		p.fails(p.DeleteTag(p.ctx, repo, "v2"), oci.ManifestUnknown, "delete tag")
-		p.fails(p.DeleteManifest(p.ctx, repo, absent), oci.ManifestUnknown, "delete manifest")
+		p.fails(p.DeleteTag(p.ctx, repo, "v2", AnyTag), oci.ManifestUnknown, "delete tag")
+		p.fails(p.DeleteManifest(p.ctx, repo, absent, AnyTag), oci.ManifestUnknown, "delete manifest")
 		p.fails(p.DeleteBlob(p.ctx, repo, absent), oci.BlobUnknown, "delete blob")
 		p.tags(repo, "v1")
 	}},

@@ -95,7 +95,7 @@ var manifestScenarios = []scenario{
 		noChild := index(p.raw(whole))
 		for name, doc := range map[string]document{"layer": noLayer, "config": noConfig, "child": noChild} {
 			m := p.raw(doc)
-			_, err := p.PutManifest(p.ctx, repo, m, "v1")
+			_, err := p.PutManifest(p.ctx, repo, m, AnyTag, "v1")
 			p.fails(err, oci.ManifestBlobUnknown, "put manifest without its "+name)
 			p.noManifest(repo, oci.ByDigest(m.Digest), oci.ManifestUnknown)
 			p.noManifest(repo, oci.ByTag("v1"), oci.ManifestUnknown)
@@ -123,7 +123,7 @@ var manifestScenarios = []scenario{
 		m := p.raw(p.image(repo))
 		right := m.Digest
 		m.Digest = oci.FromBytes(random(9))
-		_, err := p.PutManifest(p.ctx, repo, m)
+		_, err := p.PutManifest(p.ctx, repo, m, AnyTag)
 		p.fails(err, oci.DigestInvalid, "put manifest")
 		p.noManifest(repo, oci.ByDigest(m.Digest), oci.ManifestUnknown)
 		p.noManifest(repo, oci.ByDigest(right), oci.ManifestUnknown)
@@ -133,7 +133,7 @@ var manifestScenarios = []scenario{
 		m := p.raw(p.image(repo))
 		for _, text := range []string{"", "{}{}", "[]", "null", "\ufeff{}", "{", string(m.Bytes) + "x"} {
 			bad := oci.RawManifest{MediaType: oci.MediaTypeImageManifest, Digest: oci.FromBytes([]byte(text)), Bytes: []byte(text)}
-			_, err := p.PutManifest(p.ctx, repo, bad, "v1")
+			_, err := p.PutManifest(p.ctx, repo, bad, AnyTag, "v1")
 			p.fails(err, oci.ManifestInvalid, fmt.Sprintf("put %.20q", text))
 		}
 		p.tags(repo)
@@ -148,7 +148,7 @@ var manifestScenarios = []scenario{
 		p.gives(repo, oci.ByTag("v1"), m)
 		m.Bytes = append(bytes.Clone(m.Bytes), ' ')
 		m.Digest = oci.FromBytes(m.Bytes)
-		_, err := p.PutManifest(p.ctx, repo, m)
+		_, err := p.PutManifest(p.ctx, repo, m, AnyTag)
 		p.fails(err, oci.ManifestTooLarge, "put manifest of 4 MiB and one byte")
 	}},
 	{"unknown manifest, tag and repository", func(p *player) {

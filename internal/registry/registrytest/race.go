@@ -86,7 +86,7 @@ var raceScenarios = []scenario{
 		p.put(repo, versions[0][0], "latest")
 		write := func(w int) func(int) error {
 			return func(i int) error {
-				_, err := p.PutManifest(p.ctx, repo, versions[w][i], "latest")
+				_, err := p.PutManifest(p.ctx, repo, versions[w][i], AnyTag, "latest")
 				return err
 			}
 		}
@@ -135,8 +135,8 @@ var raceScenarios = []scenario{
 		repo := p.repo("app")
 		m := p.putImage(repo, "v1")
 		p.together(10,
-			func(int) error { _, err := p.PutManifest(p.ctx, repo, m, "v1"); return err },
-			func(int) error { return except(p.DeleteManifest(p.ctx, repo, m.Digest), oci.ManifestUnknown) },
+			func(int) error { _, err := p.PutManifest(p.ctx, repo, m, AnyTag, "v1"); return err },
+			func(int) error { return except(p.DeleteManifest(p.ctx, repo, m.Digest, AnyTag), oci.ManifestUnknown) },
 			func(int) error {
 				got, err := p.Manifest(p.ctx, repo, oci.ByTag("v1"))
 				if err == nil && !bytes.Equal(got.Bytes, m.Bytes) {
@@ -154,7 +154,10 @@ var raceScenarios = []scenario{
 			m, layer := p.raw(doc), doc.Layers[0]
 			var put, deleted error
 			p.together(1,
-				func(int) error { _, put = p.PutManifest(p.ctx, repo, m); return except(put, oci.ManifestBlobUnknown) },
+				func(int) error {
+					_, put = p.PutManifest(p.ctx, repo, m, AnyTag)
+					return except(put, oci.ManifestBlobUnknown)
+				},
 				func(int) error {
 					deleted = p.DeleteBlob(p.ctx, repo, layer.Digest)
 					return except(deleted, oci.Unsupported)
@@ -169,7 +172,7 @@ var raceScenarios = []scenario{
 		doc := p.image(repo)
 		old := p.raw(doc)
 		p.put(repo, old)
-		p.ok(p.DeleteManifest(p.ctx, repo, old.Digest), "delete manifest")
+		p.ok(p.DeleteManifest(p.ctx, repo, old.Digest, AnyTag), "delete manifest")
 		for _, d := range append(doc.Layers, *doc.Config) {
 			_, err := p.StatBlob(p.ctx, repo, d.Digest)
 			p.ok(err, "stat blob")

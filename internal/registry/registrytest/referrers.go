@@ -111,9 +111,9 @@ var referrerScenarios = []scenario{
 		repo := p.repo("app")
 		subject := p.putImage(repo)
 		one, two := p.attach(repo, subject), p.attach(repo, subject)
-		p.ok(p.DeleteManifest(p.ctx, repo, one.Digest), "delete manifest")
+		p.ok(p.DeleteManifest(p.ctx, repo, one.Digest, AnyTag), "delete manifest")
 		p.referrers(repo, subject.Digest, two.Digest)
-		p.ok(p.DeleteManifest(p.ctx, repo, subject.Digest), "delete manifest")
+		p.ok(p.DeleteManifest(p.ctx, repo, subject.Digest, AnyTag), "delete manifest")
 		p.referrers(repo, subject.Digest, two.Digest)
 	}},
 	{"no referrers, and no repository", func(p *player) {

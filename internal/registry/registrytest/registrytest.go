@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
 )
@@ -27,6 +28,9 @@ type scenario struct {
 	name string
 	play func(*player)
 }
+
+// AnyTag is a judge that allows every change of a tag.
+func AnyTag(oci.Tag, access.Action) error { return nil }
 
 // Run plays every scenario, each on what open returns for it. open may return
 // the same Registry every time: repository names and content differ from
@@ -201,9 +205,9 @@ func descriptor(m oci.RawManifest) oci.Descriptor {
 
 func (p *player) put(repo oci.RepoName, m oci.RawManifest, tags ...oci.Tag) oci.Manifest {
 	p.Helper()
-	got, err := p.PutManifest(p.ctx, repo, m, tags...)
+	got, err := p.PutManifest(p.ctx, repo, m, AnyTag, tags...)
 	p.ok(err, "put manifest")
-	return got
+	return got.Manifest
 }
 
 // putImage pushes a whole image.
