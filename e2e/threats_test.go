@@ -2,56 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 )
 
 const indexType = "application/vnd.oci.image.index.v1+json"
-
-// S-33: what is changed through one process is felt by tokens that another has
-// accepted already, a second later at the latest.
-func TestRevocationOnTwoProcesses(t *testing.T) {
-	database := metadatatest.Postgres(t)
-	one := newServer(t, serverOptions{Database: database})
-	two := newServer(t, serverOptions{Database: database, Service: one.Host})
-	one.Login()
-	alice := one.AddUser("alice")
-	rule := "  - who: [\"%s\"]\n    what: [\"team/**\"]\n    may: [pull, push]\n"
-	one.Policy(fmt.Sprintf(rule, "user:alice"))
-	p := &pusher{Base: two.Base(), Client: two.HTTP(), User: "alice", Password: alice}
-	must(t, p.push("team/app", "v1", []byte(`{}`)))
-	answer := func() int {
-		status, _, _, err := p.do("GET", "team/app", "/v2/team/app/manifests/v1", nil, nil)
-		must(t, err)
-		return status
-	}
-	for _, step := range []struct {
-		what   string
-		change func()
-		want   int
-	}{
-		{"as it was", func() {}, http.StatusOK},
-		{"policy without the rule", func() { one.Policy("") }, http.StatusForbidden},
-		{"policy with the rule", func() { one.Policy(fmt.Sprintf(rule, "group:dev")) }, http.StatusForbidden},
-		{"member of the group", func() { one.CLI("", "group", "add", "dev", "alice") }, http.StatusOK},
-		{"no member of the group", func() { one.CLI("", "group", "remove", "dev", "alice") }, http.StatusForbidden},
-		{"disabled", func() { one.CLI("", "user", "disable", "alice") }, http.StatusUnauthorized},
-	} {
-		step.change()
-		time.Sleep(time.Second)
-		if got := answer(); got != step.want {
-			t.Errorf("%s: the other process answers %d, want %d", step.what, got, step.want)
-		}
-	}
-}
 
 // S-30: public and private again: the next anonymous request is refused, also
 // one that already knows the content.
