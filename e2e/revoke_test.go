@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -24,6 +25,16 @@ const changesBound = time.Second
 
 var anID = regexp.MustCompile(`"id": "([a-z0-9]+)"`)
 
+// direct returns a client that speaks to s itself, whatever address clients of
+// all processes share.
+func direct(s *server) *http.Client {
+	c := s.HTTP()
+	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("%s:%d", registryIP, s.Port))
+	}
+	return c
+}
+
 // tokenFor returns an access token to pull and push team/app that password
 // proves, or a login with an identity token that it begins.
 func tokenFor(t *testing.T, s *server, name, password string, login bool) string {
@@ -34,7 +45,7 @@ func tokenFor(t *testing.T, s *server, name, password string, login bool) string
 	}) {
 		must(t, err)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := s.HTTP().Do(req)
+		resp, err := direct(s).Do(req)
 		must(t, err)
 		defer resp.Body.Close()
 		must(t, json.NewDecoder(resp.Body).Decode(&answer))
@@ -44,14 +55,14 @@ func tokenFor(t *testing.T, s *server, name, password string, login bool) string
 		return answer
 	}
 	form := url.Values{"grant_type": {"password"}, "username": {name}, "password": {password}, "client_id": {"test"},
-		"service": {s.service()}, "scope": {"repository:team/app:pull,push"}}
+		"service": {s.Host}, "scope": {"repository:team/app:pull,push"}}
 	if !login {
 		return ask(http.NewRequest("POST", s.URL("/token"), strings.NewReader(form.Encode()))).Token
 	}
 	form.Set("access_type", "offline")
 	identity := ask(http.NewRequest("POST", s.URL("/token"), strings.NewReader(form.Encode()))).RefreshToken
 	form = url.Values{"grant_type": {"refresh_token"}, "refresh_token": {identity}, "client_id": {"test"},
-		"service": {s.service()}, "scope": form["scope"]}
+		"service": {s.Host}, "scope": form["scope"]}
 	return ask(http.NewRequest("POST", s.URL("/token"), strings.NewReader(form.Encode()))).Token
 }
 
@@ -61,7 +72,7 @@ func status(t *testing.T, s *server, token string) int {
 	req, err := http.NewRequest("GET", s.URL("/v2/team/app/manifests/v1"), nil)
 	must(t, err)
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := s.HTTP().Do(req)
+	resp, err := direct(s).Do(req)
 	must(t, err)
 	resp.Body.Close()
 	return resp.StatusCode
@@ -135,8 +146,8 @@ func TestRevocationOnThreeProcesses(t *testing.T) {
 			t.Cleanup(func() { conn.Close(context.Background()) })
 			way.cut(t, conn)
 			one := newServer(t, serverOptions{Database: database})
-			two := newServer(t, serverOptions{Database: database, Service: one.Host})
-			three := newServer(t, serverOptions{Database: database, Service: one.Host})
+			two := newServer(t, serverOptions{Database: database, Front: one.Port})
+			three := newServer(t, serverOptions{Database: database, Front: one.Port})
 			one.Login()
 			all := losses(t, one, two)
 			time.Sleep(changesBound) // until everybody has felt the policy
@@ -189,7 +200,7 @@ func cutWatches(t *testing.T, conn *pgx.Conn) {
 func TestFrozenProcessKnowsNothing(t *testing.T) {
 	database := metadatatest.Postgres(t)
 	one := newServer(t, serverOptions{Database: database})
-	two := newServer(t, serverOptions{Database: database, Service: one.Host})
+	two := newServer(t, serverOptions{Database: database, Front: one.Port})
 	one.Login()
 	l := losses(t, one, two)[0]
 	if got := status(t, two, l.token); got != 200 {

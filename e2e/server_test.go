@@ -46,7 +46,6 @@ type serverOptions struct {
 	Wrap     []string // command that runs the server, such as strace
 	Dir      string   // an existing directory; "" makes one
 	Plain    bool     // plain HTTP on loopback
-	Service  string   // audience of the tokens; "" is the server's own host
 }
 
 func freePort(t *testing.T) int {
@@ -89,9 +88,6 @@ func prepareServer(t *testing.T, o serverOptions) *server {
 		s.Host = fmt.Sprintf("127.0.0.1:%d", s.Port)
 		config = fmt.Sprintf("data: %s\nlisten: %s\ninsecure_http: true\nadmin_password_file: %s\nhealth:\n  listen: 127.0.0.1:%d\n",
 			s.Data, s.Host, filepath.Join(s.Dir, "admin-password"), s.health)
-	}
-	if o.Service != "" {
-		config += "service: " + o.Service + "\n"
 	}
 	if s.database != "" {
 		config += "database: " + s.database + "\n"

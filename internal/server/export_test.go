@@ -83,3 +83,6 @@ var (
 	FirstPassword = firstPassword
 	WritePrivate  = writePrivate
 )
+
+// Queries returns how many statements the server has sent to its database.
+func (s *Server) Queries() int64 { return s.rooms.db.Queries() }
