@@ -31,7 +31,7 @@
 //	github.com/jackc/pgx          : metadata
 //	github.com/pressly/goose      : metadata
 //	github.com/go-jose/go-jose    : token
-//	golang.org/x/crypto           : account
+//	golang.org/x/crypto           : account server
 //	go.yaml.in/yaml               : access config
 //	net/http                      : inbound distribution token admin client server
 //	os                            : blob federation metadata client config server ledger

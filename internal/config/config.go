@@ -30,6 +30,7 @@ type Config struct {
 	AdminPasswordFile string         `yaml:"admin_password_file" unset:"a random password, shown once" doc:"File whose first line becomes the administrator's password at the very first start, mode 0600. Not read later."`
 	InsecureHTTP      bool           `yaml:"insecure_http" doc:"Serve plain HTTP: only on loopback, or behind the proxies named in trusted_proxies."`
 	TLS               TLS            `yaml:"tls"`
+	ACME              ACME           `yaml:"acme"`
 	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" unset:"none" doc:"Networks whose X-Forwarded-For and X-Request-Id headers count. From anyone else they are ignored."`
 	Health            Health         `yaml:"health"`
 	Log               Log            `yaml:"log"`
@@ -59,6 +60,18 @@ type ClientAuthority struct {
 	CA       string `yaml:"ca" doc:"PEM file with the authority's certificates, and its intermediate ones. Reloaded when it changes."`
 	CRL      string `yaml:"crl" unset:"nothing is revoked" doc:"File with the revocation lists, in PEM form or one in DER form, of all that ca signs with. Reloaded when it changes; a list past its end refuses all."`
 	Identity string `yaml:"identity" enum:"spiffe,dns,email,cn" doc:"Which name in the certificate is the principal's: its one SPIFFE URI, DNS name or e-mail address, or the common name."`
+}
+
+// ACME gets the listener's certificate from an ACME server (RFC 8555) instead.
+type ACME struct {
+	AcceptTerms bool     `yaml:"accept_terms" doc:"Get certificates from the ACME server and accept its terms of service. Nothing happens without it. See docs/acme.md."`
+	Directory   string   `yaml:"directory" doc:"URL of the ACME server's directory. The default is Let's Encrypt."`
+	Email       string   `yaml:"email" unset:"none" doc:"Address that the ACME server may write to."`
+	Hosts       []string `yaml:"hosts" unset:"the host of external_url" doc:"Names to get certificates for, and no others. The first is served to clients that name none."`
+	HTTPListen  string   `yaml:"http_listen" unset:"challenges are answered on listen alone (TLS-ALPN-01)" doc:"Address and port of a plain HTTP listener that answers HTTP-01 challenges and nothing else. The ACME server comes to port 80."`
+	CAFile      string   `yaml:"ca_file" unset:"the machine's authorities" doc:"PEM file with the authorities that may vouch for the ACME server itself."`
+	EABKeyID    string   `yaml:"eab_key_id" unset:"none" doc:"Key id of an external account binding, where the ACME server asks for one."`
+	EABKeyFile  string   `yaml:"eab_key_file" unset:"none" doc:"File whose first line is the key of eab_key_id in base64url, mode 0600."`
 }
 
 // Health is the listener of /healthz and /readyz.
@@ -96,6 +109,7 @@ func Default() Config {
 	return Config{
 		Data:   "data",
 		Listen: "localhost:5000",
+		ACME:   ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"},
 		Health: Health{Listen: "localhost:5001"},
 		Log:    Log{Format: "text", Level: "info"},
 		Tokens: Tokens{

@@ -103,6 +103,17 @@ func TestMistakes(t *testing.T) {
 		"authority name":         {"tls: {client_authorities: [{name: A/b, ca: b, identity: dns}]}\n", "sallyport.yaml:1: tls.client_authorities[0].name: \"A/b\" is not a name", "hyphens"},
 		"authority twice":        {"tls: {client_authorities: [{name: a, ca: b, identity: dns}, {name: a, ca: c, identity: cn}]}\n", "tls.client_authorities[1].name: \"a\" comes twice", "of its own"},
 		"authorities in plain":   {"insecure_http: true\ntls: {client_authorities: [{name: a, ca: b, identity: dns}]}\n", "sallyport.yaml:1: insecure_http: contradicts", "remove"},
+		"acme without consent":   {"external_url: https://a.test\nacme: {email: a@b.test}\n", "acme.accept_terms: is not set", "terms of service"},
+		"acme in plain":          {"insecure_http: true\nacme: {accept_terms: true}\n", "sallyport.yaml:2: acme.accept_terms: contradicts insecure_http", "remove"},
+		"acme beside files":      {"tls: {certificate: a, key: b}\nacme: {accept_terms: true}\n", "acme.accept_terms: contradicts tls.certificate", "remove"},
+		"acme without a name":    {"acme: {accept_terms: true}\n", "acme.hosts: is empty", "external_url"},
+		"acme for an address":    {"external_url: https://192.0.2.1\nacme: {accept_terms: true}\n", "acme.hosts: \"192.0.2.1\" is not a name", "DNS names"},
+		"acme for a pattern":     {"acme: {accept_terms: true, hosts: [\"*.a.test\"]}\n", "acme.hosts: \"*.a.test\" is not a name", "DNS names"},
+		"acme for others":        {"external_url: https://a.test\nacme: {accept_terms: true, hosts: [b.test]}\n", "acme.hosts: lacks the host of external_url", "a.test too"},
+		"acme directory":         {"external_url: https://a.test\nacme: {accept_terms: true, directory: \"http://ca.test\"}\n", "acme.directory: is not an https URL", "https"},
+		"acme half a binding":    {"external_url: https://a.test\nacme: {accept_terms: true, eab_key_id: x}\n", "acme.eab_key_id: and acme.eab_key_file belong together", "or neither"},
+		"acme listener":          {"external_url: https://a.test\nacme: {accept_terms: true, http_listen: \"localhost:5000\"}\n", "acme.http_listen: is the address of another listener", "of its own"},
+		"texts with a number":    {"acme: {hosts: [1]}\n", "sallyport.yaml:1: acme.hosts: holds something that is not text", "list of texts"},
 		"service with quote":     {"service: 'a\"b'\n", "sallyport.yaml:1: service: holds a space, quote", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -290,20 +301,26 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-// Every example in the documentation is a good configuration.
+// Every example in the documentation is a good configuration; those that begin
+// with a version are policies.
 func TestDocumentedExamples(t *testing.T) {
-	text, err := os.ReadFile("../../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(text), "```yaml\n")[1:]
-	if len(blocks) == 0 {
-		t.Fatal("no examples")
-	}
-	for _, b := range blocks {
-		example, _, _ := strings.Cut(b, "```")
-		if _, err := load(t, example); err != nil {
-			t.Errorf("%v in\n%s", err, example)
+	for _, name := range []string{"configuration.md", "mtls.md", "acme.md"} {
+		text, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := strings.Split(string(text), "```yaml\n")[1:]
+		if len(blocks) == 0 {
+			t.Fatal("no examples in", name)
+		}
+		for _, b := range blocks {
+			example, _, _ := strings.Cut(b, "```")
+			if strings.HasPrefix(example, "version:") {
+				continue
+			}
+			if _, err := load(t, example); err != nil {
+				t.Errorf("%s: %v in\n%s", name, err, example)
+			}
 		}
 	}
 }
@@ -320,6 +337,7 @@ func FuzzPrint(f *testing.F) {
 	}
 	f.Add("data: \"a: b # c\"\nservice: '!'\nexternal_url: https://[::1]:1\n")
 	f.Add("tls: {client_authorities: [{name: a, ca: b, identity: dns}, {name: c, ca: d, crl: e, identity: cn}]}\n")
+	f.Add("external_url: https://a.test\nacme: {accept_terms: true, hosts: [a.test, b.test], http_listen: 'localhost:80'}\n")
 	f.Add("health: {listen: ''}\ngc: {interval: 0h}\ntokens: {lifetime: 301.5s}\n")
 	f.Add("data: \"\\u2028\\ufeff\\u0085é\"\n")
 	f.Add("data: \"~\"\nadmin_password_file: 'null'\ndatabase_file: \"0x1\"\n")

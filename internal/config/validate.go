@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,7 +35,7 @@ func (c *Config) Set(path, text, origin string) error {
 // the configuration. Errors: *Error.
 func (c Config) Validate() error {
 	for _, check := range []func() *Error{
-		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkClientAuthorities, c.checkDatabase, c.checkLives, c.checkService,
+		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkClientAuthorities, c.checkACME, c.checkDatabase, c.checkLives, c.checkService,
 	} {
 		if err := check(); err != nil {
 			if err.Where == "" {
@@ -164,6 +165,64 @@ func (c Config) checkClientAuthorities() *Error {
 			return at("identity", "write one of spiffe, dns, email, cn", "is missing")
 		}
 		seen[a.Name] = true
+	}
+	return nil
+}
+
+func (c Config) checkACME() *Error {
+	a := c.ACME
+	if !a.AcceptTerms {
+		if !reflect.DeepEqual(a, Default().ACME) {
+			return wrong("acme.accept_terms", "read the terms of service of the ACME server, then set acme.accept_terms: true", "is not set, and other settings under acme are")
+		}
+		return nil
+	}
+	switch u, err := url.Parse(a.Directory); {
+	case c.InsecureHTTP:
+		return wrong("acme.accept_terms", "remove insecure_http, or the settings under acme", "contradicts insecure_http")
+	case c.TLS.Certificate != "":
+		return wrong("acme.accept_terms", "remove tls.certificate and tls.key, or the settings under acme", "contradicts tls.certificate")
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil:
+		return wrong("acme.directory", "write an https URL, as the ACME server's documentation gives it", "is not an https URL")
+	case (a.EABKeyID == "") != (a.EABKeyFile == ""):
+		return wrong("acme.eab_key_id", "set acme.eab_key_id and acme.eab_key_file, or neither", "and acme.eab_key_file belong together")
+	}
+	if e := c.checkACMEHosts(); e != nil || a.HTTPListen == "" {
+		return e
+	}
+	if e := checkAddress("acme.http_listen", a.HTTPListen); e != nil {
+		return e
+	}
+	if !strings.HasSuffix(a.HTTPListen, ":0") && (a.HTTPListen == c.Listen || a.HTTPListen == c.Health.Listen) {
+		return wrong("acme.http_listen", "give it a port of its own, such as 0.0.0.0:80", "is the address of another listener")
+	}
+	return nil
+}
+
+// ACMEHosts are the names to get certificates for.
+func (c Config) ACMEHosts() []string {
+	if len(c.ACME.Hosts) > 0 {
+		return c.ACME.Hosts
+	}
+	if u, err := url.Parse(c.ExternalURL); err == nil && u.Hostname() != "" {
+		return []string{u.Hostname()}
+	}
+	return nil
+}
+
+func (c Config) checkACMEHosts() *Error {
+	hosts := c.ACMEHosts()
+	if len(hosts) == 0 {
+		return wrong("acme.hosts", "set external_url to the URL clients use, or list its host", "is empty, and so is external_url")
+	}
+	for _, h := range hosts {
+		_, err := netip.ParseAddr(h)
+		if err == nil || !isHostName(h) || !strings.Contains(h, ".") {
+			return wrong("acme.hosts", "list DNS names in lower case, such as registry.example.com", "%.60q is not a name that certificates are issued for", h)
+		}
+	}
+	if u, err := url.Parse(c.ExternalURL); err == nil && u.Hostname() != "" && !slices.Contains(hosts, u.Hostname()) {
+		return wrong("acme.hosts", "list "+u.Hostname()+" too", "lacks the host of external_url")
 	}
 	return nil
 }

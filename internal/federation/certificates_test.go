@@ -374,3 +374,28 @@ func TestBadFiles(t *testing.T) {
 	}
 	f.refuses("stale from the start", leaf, "out of date")
 }
+
+// The policy of docs/mtls.md gives what it says, to nobody else.
+func TestDocumentedPolicy(t *testing.T) {
+	text, err := os.ReadFile("../../docs/mtls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, document, _ := strings.Cut(string(text), "```yaml\nversion: 2\n")
+	document, _, _ = strings.Cut(document, "```")
+	policy, err := access.ParsePolicy([]byte("version: 2\n" + document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "spiffe://prod.example.com/ns/build/ci"
+	for _, tt := range []struct {
+		issuer, name string
+		may          bool
+	}{{"x509:build", name, true}, {"x509:other", name, false}, {"x509:build", name + "2", false}, {"", name, false}} {
+		p := access.ExternalPrincipal(tt.issuer, tt.name, nil)
+		au := access.Authority{Identity: access.Identity{Principal: p}, Policy: policy, Now: time.Now()}
+		if may := au.May(access.Push, "team/app"); may != tt.may {
+			t.Errorf("%+v may push: %t", p.ID, may)
+		}
+	}
+}

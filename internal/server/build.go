@@ -46,11 +46,8 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if r.lock, err = lockDir(c.Data); err != nil {
 		return err
 	}
-	if !c.InsecureHTTP {
+	if !c.InsecureHTTP && !c.ACME.AcceptTerms {
 		if s.tls, s.caFile, err = newTLS(c, s.now, s.log); err != nil {
-			return err
-		}
-		if err = s.openClientAuthorities(); err != nil {
 			return err
 		}
 	}
@@ -67,6 +64,12 @@ func (s *Server) openRooms(ctx context.Context) error {
 	issuer := s.names.external
 	if issuer == "" {
 		issuer = s.names.scheme + "://" + s.service
+	}
+	if err := s.openACME(); err != nil {
+		return err
+	}
+	if err := s.openClientAuthorities(); err != nil {
+		return err
 	}
 	r.tokens, err = token.New(ctx, token.Deps{
 		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,

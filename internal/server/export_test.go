@@ -8,6 +8,10 @@ import (
 	"net/netip"
 	"reflect"
 	"time"
+
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/sallyport/sallyport/internal/config"
 )
 
 // NewHTTP returns an HTTP server with our limits and patience.
@@ -76,7 +80,27 @@ func CertificateFiles(certFile, keyFile string, now func() time.Time, log *slog.
 	}, nil
 }
 
+// NewACME returns what serves handshakes with certificates of an ACME server.
+func NewACME(c config.Config, cache autocert.Cache, now func() time.Time, log *slog.Logger) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	a, err := newACME(c, cache, now, log)
+	if err != nil {
+		return nil, err
+	}
+	return a.get, nil
+}
+
+// ACMEKey seals what ACME needs.
+type ACMEKey = acmeKey
+
+// ACMEKeyID names a key.
+func ACMEKeyID(k *acmeKey) string { return k.id }
+
+// ACMEPrefix is what the names of a cache begin with in the database.
+func ACMEPrefix(c *acmeCache) string { return c.prefix }
+
 var (
+	NewACMECache  = newACMECache
+	OpenACMEKey   = openACMEKey
 	NewTLS        = newTLS
 	PathFault     = pathFault
 	RawPath       = rawPath

@@ -68,11 +68,15 @@ func listenOne(ctx context.Context, key, address string) (net.Listener, error) {
 	return nil, cannot("choose an address of this machine with "+flagOf(key), "%s: %w", key, err)
 }
 
+// flagOf returns the flag for a setting, or the setting where there is none.
 func flagOf(key string) string {
-	if key == "listen" {
+	switch key {
+	case "listen":
 		return "--listen"
+	case "health.listen":
+		return "--health-listen"
 	}
-	return "--health-listen"
+	return key
 }
 
 func (s socket) addresses() []netip.AddrPort {

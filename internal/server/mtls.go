@@ -22,7 +22,7 @@ func (s *Server) openClientAuthorities() error {
 		return err
 	}
 	if s.config.TLS.HTTP2 {
-		s.tls.NextProtos = []string{"h2"}
+		s.tls.NextProtos = append(s.tls.NextProtos, "h2")
 	}
 	s.tls.NextProtos = append(s.tls.NextProtos, "http/1.1")
 	askForCertificates(s.tls, s.rooms.certificates)

@@ -55,6 +55,11 @@ type Server struct {
 		http   *http.Server
 		state  *health
 	}
+	acme struct {
+		source *acmeSource  // nil: certificates come from elsewhere
+		socket socket       // of HTTP-01; nil: none
+		http   *http.Server // nil: none
+	}
 }
 
 // New opens the listeners, the database and the storage of c, and makes the
@@ -104,6 +109,11 @@ func (s *Server) openSockets(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.config.ACME.HTTPListen != "" {
+		if s.acme.socket, err = listen(ctx, "acme.http_listen", s.config.ACME.HTTPListen); err != nil {
+			return err
+		}
+	}
 	scheme := "https"
 	if s.config.InsecureHTTP {
 		scheme = "http"
@@ -141,6 +151,11 @@ func (s *Server) assemble(o Options) {
 		s.health.http = s.newHTTP(s.health.state.handler())
 		s.health.http.ReadTimeout = headerPatience
 		s.health.http.WriteTimeout = headerPatience
+	}
+	if s.acme.socket != nil {
+		s.acme.http = s.newHTTP(s.acme.source.handler())
+		s.acme.http.ReadTimeout = headerPatience
+		s.acme.http.WriteTimeout = headerPatience
 	}
 }
 
@@ -181,7 +196,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if interval := s.config.GC.Interval; interval > 0 {
 		working.Go(func() { sweepEvery(background, s.rooms.sweeper, interval, s.now, s.log) })
 	}
-	failed := make(chan error, len(s.main)+len(s.health.socket))
+	failed := make(chan error, len(s.main)+len(s.health.socket)+len(s.acme.socket))
 	for _, l := range s.main {
 		working.Go(func() {
 			if s.tls != nil {
@@ -193,6 +208,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	for _, l := range s.health.socket {
 		working.Go(func() { failed <- s.health.http.Serve(l) })
+	}
+	for _, l := range s.acme.socket {
+		working.Go(func() { failed <- s.acme.http.Serve(l) })
+	}
+	if s.acme.source != nil {
+		for _, host := range s.acme.source.hosts {
+			working.Go(func() { s.acme.source.watch(background, host) })
+		}
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("address", s.Address()))
 
@@ -228,6 +251,9 @@ func (s *Server) stop() {
 	if s.health.http != nil {
 		s.health.http.Close()
 	}
+	if s.acme.http != nil {
+		s.acme.http.Close()
+	}
 }
 
 // release closes what was opened, in the order in which it depends on one
@@ -239,6 +265,7 @@ func (s *Server) release() error {
 	}
 	s.main.close()
 	s.health.socket.close()
+	s.acme.socket.close()
 	return errors.Join(errs...)
 }
 
