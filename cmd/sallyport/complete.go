@@ -101,7 +101,7 @@ func groups(ctx context.Context, c *client.Client) ([]string, error) {
 // keys and sessions are one's own.
 func keys(ctx context.Context, c *client.Client) ([]string, error) {
 	all, err := c.Keys(ctx, "")
-	return each(all, func(k client.Key) (string, string) { return k.ID, k.Label }), err
+	return each(all, func(k client.Key) (string, string) { return k.ID, k.Name }), err
 }
 
 func sessions(ctx context.Context, c *client.Client) ([]string, error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -17,7 +16,7 @@ import (
 
 func newKey() *cobra.Command {
 	return family("key", "Manage access keys: secrets for machines and for clients that keep what is typed",
-		newKeyCreate(), newKeyList(), newKeyRevoke())
+		newKeyCreate(), newKeyList(), newKeyNarrow(), newKeyRotate(), newKeyRevoke())
 }
 
 // A life is a duration that may be given in days: "90d", "36h", "1d12h".
@@ -63,37 +62,40 @@ them it may do no more than they say: patterns as in the policy ("team/app",
 "team/*", "team/**"), and actions pull, push, delete or admin.
 
 To create a key for yourself, log in with a password: a key cannot make another
-for its own owner, which would go on after the first is revoked.`,
-		Example: `  sallyport key create --label laptop
-  sallyport key create --for robot:ci --label pipeline --expires 30d --repository 'team/**' --action pull,push`,
+for its own owner, which would go on after the first is revoked. It can rotate
+itself: see "sallyport key rotate".`,
+		Example: `  sallyport key create --name laptop
+  sallyport key create --for robot:ci --name pipeline --expires 30d --repository 'team/**' --action pull,push`,
 		Args: arguments(cobra.NoArgs),
 	}
 	owner := cmd.Flags().String("for", "", "the owner, user:NAME or robot:NAME (default yourself)")
-	label := cmd.Flags().String("label", "", "a note about what the key is for")
-	repositories := cmd.Flags().StringArray("repository", nil, "narrow the key to repositories of this pattern; repeat for more")
-	actions := cmd.Flags().StringSlice("action", nil, "narrow the key to this action; repeat for more")
+	name := cmd.Flags().String("name", "", "what the key is for; no other live key of the owner may have the name")
+	to := addNarrowing(cmd)
 	var expires life
 	cmd.Flags().Var(&expires, "expires", "how long the key lives, such as 90d or 12h (default the server's, 90d)")
 	cmd.Flags().Lookup("expires").DefValue = ""
 	f := addFormat(cmd)
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		return cmp.Or(notEmpty(cmd, "repository", *repositories), notEmpty(cmd, "action", *actions))
-	}
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return to.check(cmd) }
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
 		k, err := c.CreateKey(cmd.Context(), client.NewKey{
-			Owner: *owner, Label: *label, ExpiresIn: int64(time.Duration(expires) / time.Second),
-			Repositories: list(*repositories), Actions: list(*actions),
+			Owner: *owner, Name: *name, ExpiresIn: int64(time.Duration(expires) / time.Second),
+			Repositories: list(to.repositories), Actions: list(to.actions), Networks: list(to.networks),
 		})
 		if err != nil {
 			return fmt.Errorf("create key: %w", err)
 		}
-		say(cmd, "key %s of %s, until %s; its secret is shown this once", client.Printable(k.ID), client.Printable(k.Owner), date(&k.Expires))
-		if f.data() {
-			return f.write(cmd, k, nil)
-		}
-		return result(cmd, "%s", client.Printable(k.Secret.Reveal()))
+		return showSecret(cmd, f, k)
 	})
 	return cmd
+}
+
+// showSecret writes a new key's secret, alone, to standard output.
+func showSecret(cmd *cobra.Command, f *format, k client.CreatedKey) error {
+	say(cmd, "key %s of %s, until %s; its secret is shown this once", client.Printable(k.ID), client.Printable(k.Owner), date(&k.Expires))
+	if f.data() {
+		return f.write(cmd, k, nil)
+	}
+	return result(cmd, "%s", client.Printable(k.Secret.Reveal()))
 }
 
 // notEmpty refuses a list flag that is given without a value, as by a variable
@@ -103,6 +105,14 @@ func notEmpty(cmd *cobra.Command, flag string, given []string) error {
 		return usage(cmd, fmt.Errorf("--%s is empty: say what the key is narrowed to, or leave it out", flag))
 	}
 	return nil
+}
+
+// counted writes "1 key" or "3 keys".
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func list(s []string) []string {
@@ -135,6 +145,11 @@ func newKeyList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List access keys: your own, or as an administrator others'",
+		Long: `List access keys, newest first: your own, or as an administrator others'.
+
+WARN names keys that end within 14 days and have no successor yet, and keys that
+were not used for 90 days; a line on standard error counts them. SUCCESSOR is the
+key that a key was rotated to. Keys are listed until 90 days after their end.`,
 		Example: `  sallyport key list
   sallyport key list --owner robot:ci
   sallyport key list --all -o json`,
@@ -147,9 +162,17 @@ func newKeyList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := &table{head: []string{"ID", "OWNER", "LABEL", "STATE", "EXPIRES", "LAST USED", "ACTIONS", "REPOSITORIES"}}
+		t := &table{head: []string{"ID", "OWNER", "NAME", "STATE", "EXPIRES", "LAST USED", "FROM", "ACTIONS", "REPOSITORIES", "NETWORKS", "SUCCESSOR", "WARN"}}
+		warned := 0
 		for _, k := range keys {
-			t.add(k.ID, k.Owner, k.Label, state(k.Revoked, k.Expires), date(&k.Expires), date(k.LastUsed), words(k.Actions), words(k.Repositories))
+			t.add(k.ID, k.Owner, k.Name, state(k.Revoked, k.Expires), date(&k.Expires), date(k.LastUsed), k.LastAddress,
+				words(k.Actions), words(k.Repositories), words(k.Networks), k.Successor, words(k.Warnings))
+			if len(k.Warnings) > 0 {
+				warned++
+			}
+		}
+		if warned > 0 {
+			say(cmd, "%s end within 14 days or were not used for 90: rotate those still needed, revoke the others", counted(warned, "key"))
 		}
 		return f.write(cmd, keys, t)
 	})
@@ -158,8 +181,12 @@ func newKeyList() *cobra.Command {
 
 func newKeyRevoke() *cobra.Command {
 	return &cobra.Command{
-		Use:     "revoke ID…",
-		Short:   "Revoke access keys and end the sessions that came of them",
+		Use:   "revoke ID…",
+		Short: "Revoke access keys and end the sessions that came of them",
+		Long: `Revoke access keys and end the sessions and tokens that came of them, at once.
+
+A successor that the key made by rotating itself ends too, since whoever had the
+key could have made it. A successor that a person made lives on.`,
 		Example: "  sallyport key revoke ID",
 		Args:    arguments(cobra.MinimumNArgs(1)),
 		RunE: with(func(cmd *cobra.Command, c *client.Client, args []string) error {

@@ -51,6 +51,12 @@ func addPasswordStdin(cmd *cobra.Command, usage string) {
 	cmd.Flags().Bool("password-stdin", false, usage)
 }
 
+// readLine reads a secret from the first line of standard input.
+func readLine(cmd *cobra.Command, what string) (access.Secret, error) {
+	k := keyboard{cmd: cmd, lines: bufio.NewReaderSize(cmd.InOrStdin(), maxSecretLine)}
+	return k.secret(what)
+}
+
 // secret asks for one secret, or reads one line.
 func (k *keyboard) secret(prompt string) (access.Secret, error) {
 	if k.lines != nil {

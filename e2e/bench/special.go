@@ -165,7 +165,7 @@ func (b *bench) littleVisible() error {
 		return err
 	}
 	r := request{method: "POST", url: b.ours.base + "/api/v1/keys", header: with(api, "Content-Type", "application/json"),
-		body: []byte(`{"label":"few","repositories":["many/r00003","many/r07000","many/r09999"],"actions":["pull"]}`), want: 201}
+		body: []byte(`{"name":"few","repositories":["many/r00003","many/r07000","many/r09999"],"actions":["pull"]}`), want: 201}
 	_, body, err := r.send(true)
 	if err != nil {
 		return err

@@ -253,6 +253,9 @@ func (au Authority) checkRegistry(r Resource) error {
 		need.Add(r, "*")
 		return &InsufficientScope{Need: need, Present: au.Token.Present()}
 	}
+	if !au.Identity.Narrowing.AllowsFrom(au.Origin.Address) {
+		return &Denied{Principal: au.Identity.Principal, Action: Admin, Resource: r}
+	}
 	return nil
 }
 

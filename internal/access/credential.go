@@ -87,6 +87,11 @@ func (Certificate) credential()  {}
 // or unknown credential, so that a caller cannot tell these apart.
 var ErrBadCredential = errors.New("bad credential")
 
+// ErrWrongNetwork is, to the caller, ErrBadCredential, which it wraps: a good
+// credential that is narrowed to other networks than the one it came from. The
+// record tells the two apart.
+var ErrWrongNetwork = fmt.Errorf("%w: it is not for this network", ErrBadCredential)
+
 // ErrBusy says that the check could not be made now because too many wait for
 // it; the door answers 429 with Retry-After.
 var ErrBusy = errors.New("too many logins are being checked")

@@ -186,18 +186,23 @@ func (n Narrowing) Allows(a Action, name string, from Origin) bool {
 }
 
 func (n Narrowing) leaves(a Action) bool {
-	asked := setOf(a)
-	left := actionSet(0)
-	for _, kept := range n.Actions {
-		left |= setOf(kept)
-	}
-	if len(n.Actions) == 0 {
-		left = ^bitsAdmin
-	}
+	asked, left := setOf(a), n.left()
 	if a == Push {
 		return left&asked != 0
 	}
 	return asked != 0 && left&asked == asked
+}
+
+// left returns the actions that a narrowing leaves: the administrative ones only
+// when it says so.
+func (n Narrowing) left() (left actionSet) {
+	if len(n.Actions) == 0 {
+		return ^bitsAdmin
+	}
+	for _, kept := range n.Actions {
+		left |= setOf(kept)
+	}
+	return left
 }
 
 func (n Narrowing) covers(name string) bool {

@@ -71,7 +71,8 @@ type Proof struct {
 	// begun with an access key has both.
 	SessionID string
 	// PasswordSet is, for the method "password", the Account.PasswordSet of the
-	// password that was proven: with another one, the proof is void.
+	// password that was proven: with another one, the proof is void. It changes
+	// with the password, and when the account is logged out everywhere.
 	PasswordSet time.Time
 	// Certificate is, for the method "certificate", the SHA-256 of the client
 	// certificate in hexadecimal, and Trust what it was verified with, as

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 // Errors that callers tell apart.
@@ -16,7 +17,16 @@ var (
 	ErrExists   = errors.New("the name is taken")
 	ErrRetired  = errors.New("the name belonged to a removed account that the policy still names")
 	ErrConflict = errors.New("the policy was changed since the version this one is based on")
+	ErrKeyName  = errors.New("another live key of the owner has the name")
 )
+
+// A RotatedError refuses a third live key in one line: Other, which the key
+// follows or which follows it, lives.
+type RotatedError struct{ Other string }
+
+func (e *RotatedError) Error() string {
+	return "key " + e.Other + " of the same line is alive: wait for its end, or revoke it first"
+}
 
 // An Account is a local person or machine. PasswordHash is a PHC string
 // ($argon2id$… or bcrypt's $2…), or "" for an account that has none.
@@ -25,27 +35,44 @@ type Account struct {
 	Name         string
 	Kind         access.Kind // User or Robot
 	PasswordHash string
-	// PasswordSet is when the password was last replaced, in microseconds, or the
-	// zero time if it is the first. No two passwords of an account share it.
+	// PasswordSet is when the password was last replaced or what it had proved was
+	// voided, in microseconds, or the zero time if neither ever was. No two
+	// passwords of an account share it.
 	PasswordSet time.Time
 	Disabled    bool
 	Created     time.Time
 	Groups      []string // sorted
 }
 
-// A Key is an access key as it is stored. The zero Revoked means alive.
+// A Key is an access key as it is stored. The zero Revoked means alive until
+// Expires.
 type Key struct {
 	ID        string // public, safe to log
 	AccountID string // the owner's UID
 	Owner     string // "robot:ci"; filled in by look-ups
-	Label     string
+	// Name tells an owner's live keys apart; a successor has that of the key it
+	// follows. "" is no name.
+	Name      string
 	Sum       [32]byte // SHA-256 of the secret
 	Narrowing access.Narrowing
-	Created   time.Time
-	Expires   time.Time
-	Revoked   time.Time
-	LastUsed  time.Time
+	// Creator made the key, and CreatorKey is the access key it came with, or "".
+	// A key that rotated itself is the CreatorKey of its successor.
+	Creator    string // "user:admin"
+	CreatorKey string
+	Created    time.Time
+	Life       time.Duration // what it was given; its successor gets as much
+	Expires    time.Time     // sooner than its life when it was rotated
+	Family     string        // id of the key that its line of successors began with
+	Successor  string        // id of the key that it was rotated to, or ""
+	Revoked    time.Time
+	LastUsed   Use
 }
+
+// Alive reports whether the key has not ended at now.
+func (k Key) Alive(now time.Time) bool { return k.Revoked.IsZero() && now.Before(k.Expires) }
+
+// A Use is when and from where a key was last used.
+type Use = lastuse.Use
 
 // A PolicyVersion is one applied policy document.
 type PolicyVersion struct {
@@ -64,6 +91,7 @@ type Directory interface {
 	Groups
 	Networks
 	Keys
+	KeyLife
 	Policies
 }
 
@@ -77,7 +105,8 @@ type Accounts interface {
 	// ListAccounts returns accounts of one kind ordered by name, at most limit,
 	// after the given name.
 	ListAccounts(ctx context.Context, kind access.Kind, after string, limit int) ([]Account, error)
-	// SetDisabled errors: ErrUnknown.
+	// SetDisabled errors: ErrUnknown. Disabling also ends every session of the
+	// account and advances PasswordSet, so that enabling revives nothing but keys.
 	SetDisabled(ctx context.Context, uid string, disabled bool) error
 	// SetPassword replaces the hash, ends every session of the account, and
 	// advances PasswordSet to at, or just past the old one if that is not
@@ -115,6 +144,8 @@ type Networks interface {
 
 // Keys are access keys.
 type Keys interface {
+	// AddKey errors: ErrUnknown; ErrKeyName when the owner has another live key of
+	// that name.
 	AddKey(ctx context.Context, k Key) error
 	// KeyBySum and KeyByID errors: ErrUnknown. Revoked and expired keys are
 	// returned: the caller judges.
@@ -122,10 +153,27 @@ type Keys interface {
 	KeyByID(ctx context.Context, id string) (Key, error)
 	// ListKeys returns the keys of one account, or of all for uid "", newest first.
 	ListKeys(ctx context.Context, uid string) ([]Key, error)
-	// RevokeKey errors: ErrUnknown. It also ends sessions begun with the key.
+	// EndingKeys returns at most limit of the keys alive at now, those that end
+	// first.
+	EndingKeys(ctx context.Context, now time.Time, limit int) ([]Key, error)
+}
+
+// KeyLife is what happens to access keys until their end.
+type KeyLife interface {
+	// RotateKey adds next as the successor of the key id, which then ends at end or
+	// sooner. Errors: ErrUnknown when the key is not alive at next.Created;
+	// *RotatedError when another key of next.Family is.
+	RotateKey(ctx context.Context, id string, next Key, end time.Time) error
+	// NarrowKey replaces the narrowing. Errors: ErrUnknown when it is not from.
+	NarrowKey(ctx context.Context, id string, from, to access.Narrowing) error
+	// RevokeKey ends a key, the successors that were made with it and theirs, and
+	// the sessions begun with any of these. Errors: ErrUnknown.
 	RevokeKey(ctx context.Context, id string, at time.Time) error
 	// TouchKeys records last uses in one transaction; older ones are ignored.
-	TouchKeys(ctx context.Context, used map[string]time.Time) error
+	TouchKeys(ctx context.Context, used map[string]Use) error
+	// DropKeys deletes at most limit keys that ended before then, and returns how
+	// many.
+	DropKeys(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // Policies are the versions of the policy document.

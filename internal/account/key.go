@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 // accessKeys is the authenticator for access.AccessKey.
@@ -28,7 +29,10 @@ func (s accessKeys) Authenticate(ctx context.Context, c access.Credential) (acce
 	if err != nil {
 		return access.Identity{}, err
 	}
-	s.used.Touch(k.ID, s.now())
+	if !id.Narrowing.AllowsFrom(presented.From.Address) {
+		return access.Identity{}, access.ErrWrongNetwork
+	}
+	s.used.Touch(k.ID, lastuse.From(s.now(), presented.From.Address, presented.From.UserAgent))
 	return id, nil
 }
 
@@ -54,13 +58,19 @@ func (s *Service) keyBySum(ctx context.Context, sum [32]byte) (Key, error) {
 
 // A NewKey says what an access key is to be.
 type NewKey struct {
-	Label     string           // for people; at most 200 bytes of printable text
+	// Name tells the owner's live keys apart; at most 200 bytes of printable text,
+	// "" for none.
+	Name      string
 	Life      time.Duration    // 0: DefaultKeyLife
 	Narrowing access.Narrowing // the zero value narrows nothing
+	Creator   Creator
 }
 
+// A Creator is who makes a key, and the access key it came with, or "".
+type Creator struct{ Principal, KeyID string }
+
 // CreateKey makes an access key for an account and returns its secret, which is
-// not kept. Errors: ErrUnknown, *Invalid.
+// not kept. Errors: ErrUnknown, ErrKeyName, *Invalid.
 func (s *Service) CreateKey(ctx context.Context, who Name, n NewKey) (Key, access.Secret, error) {
 	if n.Life == 0 {
 		n.Life = DefaultKeyLife
@@ -70,8 +80,8 @@ func (s *Service) CreateKey(ctx context.Context, who Name, n NewKey) (Key, acces
 		return Key{}, access.Secret{}, invalid("an access key lives at least a minute, not %s", n.Life)
 	case n.Life > s.maxLife:
 		return Key{}, access.Secret{}, invalid("an access key lives at most %d days; ask for less", int(s.maxLife.Hours()/24))
-	case len(n.Label) > maxLabel || !printable(n.Label):
-		return Key{}, access.Secret{}, invalid("the label of an access key is at most %d bytes of printable text", maxLabel)
+	case len(n.Name) > maxKeyName || !printable(n.Name):
+		return Key{}, access.Secret{}, invalid("the name of an access key is at most %d bytes of printable text", maxKeyName)
 	}
 	narrowing, err := checkNarrowing(n.Narrowing)
 	if err != nil {
@@ -81,22 +91,33 @@ func (s *Service) CreateKey(ctx context.Context, who Name, n NewKey) (Key, acces
 	if err != nil {
 		return Key{}, access.Secret{}, err
 	}
-	id, err := s.newID()
+	k, secret, err := s.makeKey(Key{
+		AccountID: a.UID, Owner: a.Principal().String(), Name: n.Name, Narrowing: narrowing, Life: n.Life,
+		Creator: n.Creator.Principal, CreatorKey: n.Creator.KeyID,
+	})
 	if err != nil {
+		return Key{}, access.Secret{}, err
+	}
+	k.Family = k.ID
+	if err := s.dir.AddKey(ctx, k); err != nil {
+		return Key{}, access.Secret{}, fmt.Errorf("add access key: %w", err)
+	}
+	return k, secret, nil
+}
+
+// makeKey gives k an id, a secret and its times.
+func (s *Service) makeKey(k Key) (Key, access.Secret, error) {
+	var err error
+	if k.ID, err = s.newID(); err != nil {
 		return Key{}, access.Secret{}, err
 	}
 	secret, err := access.KeySecret.New(s.rand)
 	if err != nil {
 		return Key{}, access.Secret{}, fmt.Errorf("read randomness: %w", err)
 	}
-	now := s.now().UTC().Truncate(time.Second)
-	k := Key{
-		ID: id, AccountID: a.UID, Owner: a.Principal().String(), Label: n.Label, Sum: secret.Sum(),
-		Narrowing: narrowing, Created: now, Expires: now.Add(n.Life),
-	}
-	if err := s.dir.AddKey(ctx, k); err != nil {
-		return Key{}, access.Secret{}, fmt.Errorf("add access key: %w", err)
-	}
+	k.Sum = secret.Sum()
+	k.Created = s.now().UTC().Truncate(time.Second)
+	k.Expires = k.Created.Add(k.Life)
 	return k, secret, nil
 }
 
@@ -134,22 +155,18 @@ func (s *Service) ListKeys(ctx context.Context, uid string) ([]Key, error) {
 	return keys, nil
 }
 
-// RevokeKey ends a key, and with it the sessions and tokens that came of it.
-// Errors: ErrUnknown.
-func (s *Service) RevokeKey(ctx context.Context, id string) error {
-	if !isID(id) {
-		return ErrUnknown
+// KeyOfSecret returns the key that has a secret of that SHA-256. Errors:
+// ErrUnknown.
+func (s *Service) KeyOfSecret(ctx context.Context, sum [32]byte) (Key, error) {
+	k, err := s.dir.KeyBySum(ctx, sum)
+	if err != nil {
+		return Key{}, fmt.Errorf("find access key: %w", err)
 	}
-	if err := s.dir.RevokeKey(ctx, id, s.now()); err != nil {
-		return fmt.Errorf("revoke access key: %w", err)
-	}
-	return nil
+	return s.withLastUse(k), nil
 }
 
 func (s *Service) withLastUse(k Key) Key {
-	if t := s.used.At(k.ID); t.After(k.LastUsed) {
-		k.LastUsed = t
-	}
+	k.LastUsed = s.used.Latest(k.ID, k.LastUsed)
 	return k
 }
 

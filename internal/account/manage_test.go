@@ -147,6 +147,10 @@ func TestResolve(t *testing.T) {
 		gone("I-19 disabled, by key", a.UID, byKey)
 		f.ok(f.s.Enable(f.ctx(), user("alice")))
 		get(byKey)
+		gone("I-19 enabled again, proven before", a.UID, byPassword)
+		id, err = f.login("alice", "another password")
+		f.ok(err)
+		byPassword = id.Proof
 		f.pass(time.Hour)
 		gone("expired key", a.UID, byKey)
 		get(byPassword)
@@ -161,7 +165,7 @@ func TestKeys(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		_, err := f.s.AddRobot(f.ctx(), "ci")
 		f.ok(err)
-		k, secret := f.key(robot("ci"), account.NewKey{Label: "the build"})
+		k, secret := f.key(robot("ci"), account.NewKey{Name: "the build"})
 		if !access.KeySecret.Valid(secret.Reveal()) || !k.Expires.Equal(f.clock().Add(90*24*time.Hour)) || k.Owner != "robot:ci" {
 			t.Errorf("key %+v", k)
 		}
@@ -176,9 +180,9 @@ func TestKeys(t *testing.T) {
 			{account.NewKey{Life: 367 * 24 * time.Hour}, "at most 366 days"},
 			{account.NewKey{Life: time.Second}, "at least a minute"},
 			{account.NewKey{Life: -time.Hour}, "at least a minute"},
-			{account.NewKey{Label: strings.Repeat("x", 201)}, "label"},
-			{account.NewKey{Label: "a\nb"}, "label"},
-			{account.NewKey{Label: "\xff"}, "label"},
+			{account.NewKey{Name: strings.Repeat("x", 201)}, "name of an access key"},
+			{account.NewKey{Name: "a\nb"}, "name of an access key"},
+			{account.NewKey{Name: "\xff"}, "name of an access key"},
 			{account.NewKey{Narrowing: access.Narrowing{Actions: []access.Action{"write"}}}, "write"},
 			{account.NewKey{Narrowing: access.Narrowing{Repositories: []string{"../x"}}}, "../x"},
 		} {
@@ -190,7 +194,7 @@ func TestKeys(t *testing.T) {
 
 		keys, err := f.s.ListKeys(f.ctx(), id.Principal.UID)
 		f.ok(err)
-		if len(keys) != 1 || !keys[0].LastUsed.Equal(f.clock()) || keys[0].Label != "the build" {
+		if len(keys) != 1 || !keys[0].LastUsed.Time.Equal(f.clock()) || keys[0].Name != "the build" {
 			t.Errorf("keys: %+v", keys)
 		}
 		f.ok(f.s.RevokeKey(f.ctx(), k.ID))
@@ -246,8 +250,8 @@ func TestKeyQueries(t *testing.T) {
 			t.Errorf("last use written by %d queries, want 1", n)
 		}
 		stored, err := f.db.Directory().KeyByID(f.ctx(), k.ID)
-		if err != nil || stored.LastUsed.IsZero() {
-			t.Errorf("stored last use %v, %v", stored.LastUsed, err)
+		if err != nil || stored.LastUsed.Time.IsZero() {
+			t.Errorf("stored last use %v, %v", stored.LastUsed.Time, err)
 		}
 		f.ok(f.s.Flush()) // nothing more to write
 	})

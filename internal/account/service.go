@@ -26,8 +26,8 @@ const (
 	DefaultKeyLife = 90 * 24 * time.Hour
 	// defaultMaxKeyLife is what Options.MaxKeyLife means when it is zero.
 	defaultMaxKeyLife = 366 * 24 * time.Hour
-	// maxLabel bounds the label of a key, in bytes.
-	maxLabel = 200
+	// maxKeyName bounds the name of a key, in bytes.
+	maxKeyName = 200
 )
 
 // defaultFailureFloor is longer than any hash we accept takes to check.

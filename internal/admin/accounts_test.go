@@ -83,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q is taken, and is no JSON: %v", b, err)
 		}
 		for name := range generic {
-			if !slices.Contains([]string{"owner", "label", "expiresIn", "repositories", "actions"}, name) {
+			if !slices.Contains([]string{"owner", "name", "expiresIn", "repositories", "actions", "networks"}, name) {
 				t.Errorf("%q is taken with field %q", b, name)
 			}
 		}
@@ -92,6 +92,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if len(k.Actions) == 0 {
 			k.Actions = nil
+		}
+		if len(k.Networks) == 0 {
+			k.Networks = nil
 		}
 		again, err := json.Marshal(k)
 		if err != nil {

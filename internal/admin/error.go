@@ -59,6 +59,7 @@ var meanings = []struct {
 	{token.ErrUnknown, http.StatusNotFound, "not-found", "there is no such session"},
 	{account.ErrExists, http.StatusConflict, "exists", "the name is taken; users and robots share their names"},
 	{account.ErrRetired, http.StatusConflict, "retired", "the name belonged to an account that was removed and that the policy still names; take it out of the policy first, or choose another"},
+	{account.ErrKeyName, http.StatusConflict, "exists", "the owner has another live key of that name; choose another name, or rotate that key"},
 	{account.ErrConflict, http.StatusPreconditionFailed, "conflict", "the policy was changed since the version this one is based on; look at the present one and apply again"},
 	{access.ErrBusy, http.StatusTooManyRequests, "busy", "too many passwords are being checked; come again later"},
 	{access.ErrBadCredential, http.StatusForbidden, "wrong-password", "the current password is not right"},
@@ -124,6 +125,9 @@ func (c *call) describe(err error) client.Problem {
 	if e, ok := errors.AsType[*access.Throttled](err); ok {
 		c.w.Header().Set("Retry-After", strconv.FormatInt(e.Seconds(), 10))
 		return problem(http.StatusTooManyRequests, "throttled", fmt.Sprintf("too many wrong attempts; wait %d seconds", e.Seconds()))
+	}
+	if e, ok := errors.AsType[*account.RotatedError](err); ok {
+		return problem(http.StatusConflict, "rotated", e.Error())
 	}
 	if errors.Is(err, access.ErrInvalidToken) {
 		return c.challenge("the token is not valid", "invalid_token")

@@ -1,7 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"math"
 	"net/http"
 	"time"
@@ -34,7 +38,51 @@ func (c *call) owner() (uid string, err error) {
 }
 
 func (c *call) listKeys() error {
-	return listOwned(c, c.door.Accounts.ListKeys, keyView, func(k client.Key) string { return k.ID })
+	if c.query.Has("sum") {
+		return c.findKey()
+	}
+	return listOwned(c, c.door.Accounts.ListKeys, c.keyView, func(k client.Key) string { return k.ID })
+}
+
+// findKey answers with the key whose secret has a SHA-256, or with an empty list:
+// for what nobody may see too.
+func (c *call) findKey() error {
+	raw, err := hex.DecodeString(c.query.Get("sum"))
+	if err != nil || len(raw) != sha256.Size {
+		return badRequest("query parameter sum: want the SHA-256 of a key in hexadecimal")
+	}
+	if c.query.Has("owner") || c.query.Has("n") || c.query.Has("after") {
+		return badRequest("query parameter sum stands alone")
+	}
+	page := client.Page[client.Key]{Items: []client.Key{}}
+	k, err := c.door.Accounts.KeyOfSecret(c.r.Context(), [sha256.Size]byte(raw))
+	switch {
+	case err == nil && c.mayManageKey(k):
+		page.Items = append(page.Items, c.keyView(k))
+	case err != nil && !errors.Is(err, account.ErrUnknown):
+		return err
+	}
+	return c.json(http.StatusOK, page)
+}
+
+// mayManageKey reports whether a key is the caller's own, or in its charge.
+// Another's key is, to everybody else, one that does not exist.
+func (c *call) mayManageKey(k account.Key) bool {
+	return k.AccountID == c.principal().UID || c.authority.MayManage(access.Admin, "")
+}
+
+// managedKey returns the key that the path names. Errors: account.ErrUnknown.
+func (c *call) managedKey() (account.Key, error) {
+	k, err := c.door.Accounts.Key(c.r.Context(), c.r.PathValue("id"))
+	if err == nil && !c.mayManageKey(k) {
+		err = account.ErrUnknown
+	}
+	return k, err
+}
+
+// creator returns who makes a key now.
+func (c *call) creator() account.Creator {
+	return account.Creator{Principal: c.principal().String(), KeyID: c.authority.Identity.Proof.KeyID}
 }
 
 func (c *call) listSessions() error {
@@ -95,7 +143,7 @@ func (c *call) createKey() error {
 		return badRequest("field \"expiresIn\": want seconds, at least 60")
 	}
 	k, secret, err := c.door.Accounts.CreateKey(c.r.Context(), owner, account.NewKey{
-		Label: in.Label, Life: time.Duration(in.ExpiresIn) * time.Second, Narrowing: narrowing,
+		Name: in.Name, Life: time.Duration(in.ExpiresIn) * time.Second, Narrowing: narrowing, Creator: c.creator(),
 	})
 	if err != nil {
 		return err
@@ -108,26 +156,95 @@ func (c *call) createKey() error {
 		}
 		return access.ErrInvalidToken
 	}
-	return c.json(http.StatusCreated, client.CreatedKey{Key: keyView(k), Secret: client.Secret{Secret: secret}})
+	return c.json(http.StatusCreated, client.CreatedKey{Key: c.keyView(k), Secret: client.Secret{Secret: secret}})
 }
 
 // errKeyOfKey: a key that a key made would go on after that was revoked (I-19).
 var errKeyOfKey = refuse(http.StatusForbidden, "denied", "this login comes from an access key; log in with a password to create keys for yourself")
 
 func (c *call) revokeKey() error {
-	id := c.r.PathValue("id")
-	k, err := c.door.Accounts.Key(c.r.Context(), id)
+	k, err := c.managedKey()
 	if err != nil {
 		return err
 	}
-	// Another's key is, to everybody but administrators, one that does not exist.
-	if k.AccountID != c.principal().UID && !c.authority.MayManage(access.Admin, "") {
-		return account.ErrUnknown
-	}
-	if err := c.door.Accounts.RevokeKey(c.r.Context(), id); err != nil {
+	if err := c.door.Accounts.RevokeKey(c.r.Context(), k.ID); err != nil {
 		return err
 	}
 	return c.done()
+}
+
+// narrowKey takes rights from a key.
+func (c *call) narrowKey() error {
+	var in client.KeyChange
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	to, err := access.NewNarrowing(in.Repositories, in.Actions, in.Networks)
+	if err != nil {
+		return badRequest("%s", err) // its text is fit for the client
+	}
+	if to.IsZero() {
+		return badRequest("nothing to narrow to: give repositories, actions or networks")
+	}
+	k, err := c.managedKey()
+	if err != nil {
+		return err
+	}
+	if k, err = c.door.Accounts.NarrowKey(c.r.Context(), k.ID, to); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, c.keyView(k))
+}
+
+// defaultOverlap is how long a rotated key lives on unless asked otherwise.
+const defaultOverlap = 24 * time.Hour
+
+// rotateKey makes a successor. A key may do that for itself, however narrowed: the
+// successor may do no more, and revoking the key ends it too (I-19). It must be
+// the key that comes, not a session begun with it, whose end would leave the
+// successor alive.
+func (c *call) rotateKey() error {
+	var in client.KeyRotation
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	if in.Overlap < 0 || in.Overlap > math.MaxInt64/int64(time.Second) {
+		return badRequest("field \"overlap\": want seconds, at least 60")
+	}
+	identity := c.authority.Identity
+	itself := identity.Proof.Method == "key" && identity.Proof.KeyID == c.r.PathValue("id")
+	if !itself && !identity.Narrowing.IsZero() && !c.authority.MayManage(access.Admin, "") {
+		return errNarrowed
+	}
+	k, err := c.managedKey()
+	if err != nil {
+		return err
+	}
+	if !itself && k.AccountID == c.principal().UID && identity.Proof.KeyID != "" {
+		return errKeyOfKey
+	}
+	overlap := cmp.Or(time.Duration(in.Overlap)*time.Second, defaultOverlap)
+	next, secret, err := c.door.Accounts.RotateKey(c.r.Context(), k.ID, overlap, c.creator())
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, client.CreatedKey{Key: c.keyView(next), Secret: client.Secret{Secret: secret}})
+}
+
+// revokeSessions logs an account out everywhere.
+func (c *call) revokeSessions() error {
+	if c.query.Get("owner") == client.Everybody {
+		return badRequest("query parameter owner: want one account")
+	}
+	uid, err := c.owner()
+	if err != nil {
+		return err
+	}
+	n, err := c.door.Tokens.RevokeSessions(c.r.Context(), uid)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, client.EndedSessions{Ended: n})
 }
 
 // revokeSession ends a session. A narrowed credential may end the one it came
@@ -163,14 +280,20 @@ func hasSession(sessions []token.Session, id string) bool {
 	return false
 }
 
-func keyView(k account.Key) client.Key {
+func (c *call) keyView(k account.Key) client.Key {
 	v := client.Key{
-		ID: k.ID, Owner: k.Owner, Label: k.Label,
-		Repositories: list(k.Narrowing.Repositories), Actions: []string{},
-		Created: k.Created.UTC(), Expires: k.Expires.UTC(), Revoked: when(k.Revoked), LastUsed: when(k.LastUsed),
+		ID: k.ID, Owner: k.Owner, Name: k.Name,
+		Repositories: list(k.Narrowing.Repositories), Actions: []string{}, Networks: []string{},
+		Creator: k.Creator, CreatorKey: k.CreatorKey, Successor: k.Successor,
+		Created: k.Created.UTC(), Expires: k.Expires.UTC(), Revoked: when(k.Revoked),
+		LastUsed: when(k.LastUsed.Time), LastAddress: k.LastUsed.Address, LastAgent: k.LastUsed.Agent,
+		Warnings: list(c.door.Accounts.Warnings(k)),
 	}
 	for _, a := range k.Narrowing.Actions {
 		v.Actions = append(v.Actions, string(a))
+	}
+	for _, p := range k.Narrowing.Networks {
+		v.Networks = append(v.Networks, p.String())
 	}
 	return v
 }
@@ -178,6 +301,7 @@ func keyView(k account.Key) client.Key {
 func sessionView(s token.Session) client.Session {
 	return client.Session{
 		ID: s.ID, Owner: s.Owner, Client: s.Client, KeyID: s.KeyID,
-		Created: s.Created.UTC(), Expires: s.Expires.UTC(), Revoked: when(s.Revoked), LastUsed: when(s.LastUsed),
+		Created: s.Created.UTC(), Expires: s.Expires.UTC(), Revoked: when(s.Revoked),
+		LastUsed: when(s.LastUsed.Time), LastAddress: s.LastUsed.Address, LastAgent: s.LastUsed.Agent,
 	}
 }

@@ -15,12 +15,12 @@ func TestKeys(t *testing.T) {
 		root, alice := f.as("admin"), f.as("alice")
 		create := func(text string) req { return req{method: "POST", path: "/keys", body: text} }
 
-		w := f.want(root, 201, create(`{"owner":"robot:ci","label":"pipeline","expiresIn":3600,"repositories":["team-a/**"],"actions":["pull","push"]}`))
+		w := f.want(root, 201, create(`{"owner":"robot:ci","name":"pipeline","expiresIn":3600,"repositories":["team-a/**"],"actions":["pull","push"]}`))
 		if w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("the answer with the secret may be stored: %q", w.Header())
 		}
-		k := read[client.CreatedKey](f, root, 201, create(`{"owner":"robot:ci","label":"pipeline","expiresIn":3600,"repositories":["team-a/**"],"actions":["pull","push"]}`))
-		if !access.KeySecret.Valid(k.Secret.Reveal()) || k.Owner != "robot:ci" || k.Label != "pipeline" || k.Expires.Sub(k.Created) != time.Hour {
+		k := read[client.CreatedKey](f, root, 201, create(`{"owner":"robot:ci","name":"deploy","expiresIn":3600,"repositories":["team-a/**"],"actions":["pull","push"]}`))
+		if !access.KeySecret.Valid(k.Secret.Reveal()) || k.Owner != "robot:ci" || k.Name != "deploy" || k.Expires.Sub(k.Created) != time.Hour {
 			t.Errorf("created %+v", k)
 		}
 		if me := read[client.Whoami](f, f.login("ci", k.Secret.Reveal(), apiScope), 200, req{method: "GET", path: "/whoami"}); me.Principal != "robot:ci" || !me.Narrowed || me.KeyID != k.ID || me.Admin {
@@ -83,7 +83,7 @@ func (f *fixture) refuseKeys(alices, robots string) {
 		{"for ever", alice, 400, create(`{"expiresIn":9223372036854775807}`)},
 		{"for ten years", alice, 400, create(`{"expiresIn":315360000}`)},
 		{"for less than nothing", alice, 400, create(`{"expiresIn":-5}`)},
-		{"L-02 a label with control characters", alice, 400, create(`{"label":"a\u001b[2Jb"}`)},
+		{"L-02 a name with control characters", alice, 400, create(`{"name":"a\u001b[2Jb"}`)},
 		{"I-23 an id of one's own", alice, 400, create(`{"id":"x"}`)},
 		{"S-38 another's list", mallory, 403, req{method: "GET", path: "/keys?owner=user:alice"}},
 		{"S-38 everybody's list", mallory, 403, req{method: "GET", path: "/keys?owner=all"}},

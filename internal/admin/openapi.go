@@ -174,6 +174,7 @@ var parameters = map[string]struct{ kind, text string }{
 	"n":        {"integer", fmt.Sprintf("How many items at most, from 1 to %d, which is the default.", maxPage)},
 	"after":    {"string", "What \"next\" of the part before said; without it the list begins."},
 	"owner":    {"string", fmt.Sprintf("Whose to show, user:NAME or robot:NAME, or %q for everybody's; without it the caller's own.", client.Everybody)},
+	"sum":      {"string", "The SHA-256 of a key's secret, in hexadecimal: only that key, if the caller may see it."},
 	"reason":   {"string", "Why, for the history."},
 	"If-Match": {"string", "The version that the change is based on, in quotes, as ETag gave it."},
 }

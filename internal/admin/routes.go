@@ -89,11 +89,19 @@ var routes = []route{
 
 	{
 		method: "GET", pattern: "/keys", id: "listKeys", summary: "List access keys, newest first", who: owners(access.ManageKeys),
-		query: "owner n after", out: client.Page[client.Key]{}, serve: (*call).listKeys,
+		query: "owner sum n after", out: client.Page[client.Key]{}, serve: (*call).listKeys,
 	},
 	{
 		method: "POST", pattern: "/keys", id: "createKey", summary: "Create an access key", who: owners(access.ManageKeys),
 		in: client.NewKey{}, out: client.CreatedKey{}, status: 201, serve: (*call).createKey,
+	},
+	{
+		method: "PATCH", pattern: "/keys/{id}", id: "narrowKey", summary: "Take rights from an access key", who: owners(access.ManageKeys),
+		in: client.KeyChange{}, out: client.Key{}, serve: (*call).narrowKey,
+	},
+	{
+		method: "POST", pattern: "/keys/{id}/rotate", id: "rotateKey", summary: "Make the successor of an access key, which lives on for a while", who: anyCredential(),
+		in: client.KeyRotation{}, out: client.CreatedKey{}, status: 201, serve: (*call).rotateKey,
 	},
 	{
 		method: "DELETE", pattern: "/keys/{id}", id: "revokeKey", summary: "Revoke an access key and end what came of it", who: owners(access.ManageKeys),
@@ -103,6 +111,10 @@ var routes = []route{
 	{
 		method: "GET", pattern: "/sessions", id: "listSessions", summary: "List sessions, newest first", who: owners(access.ManageAccounts),
 		query: "owner n after", out: client.Page[client.Session]{}, serve: (*call).listSessions,
+	},
+	{
+		method: "DELETE", pattern: "/sessions", id: "revokeSessions", summary: "Log an account out everywhere", who: owners(access.ManageAccounts),
+		query: "owner", out: client.EndedSessions{}, serve: (*call).revokeSessions,
 	},
 	{
 		method: "DELETE", pattern: "/sessions/{id}", id: "revokeSession", summary: "End a session and the tokens that came of it", who: anyCredential(),

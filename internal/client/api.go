@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -105,6 +107,25 @@ func (c *Client) CreateKey(ctx context.Context, k NewKey) (CreatedKey, error) {
 	return send[CreatedKey](ctx, c, http.MethodPost, k, "keys")
 }
 
+// FindKey returns the key whose secret has a SHA-256, or none when there is no such
+// key that the caller may see. The secret itself is not sent.
+func (c *Client) FindKey(ctx context.Context, sum [sha256.Size]byte) ([]Key, error) {
+	var page Page[Key]
+	err := c.do(ctx, ask{method: http.MethodGet, path: []string{"keys"}, query: url.Values{"sum": {hex.EncodeToString(sum[:])}}}, &page)
+	return page.Items, err
+}
+
+// NarrowKey takes rights from a live key.
+func (c *Client) NarrowKey(ctx context.Context, id string, to KeyChange) (Key, error) {
+	return send[Key](ctx, c, http.MethodPatch, to, "keys", id)
+}
+
+// RotateKey makes the successor of a live key, which lives on for a while. The
+// answer is the only one with the successor's secret.
+func (c *Client) RotateKey(ctx context.Context, id string, r KeyRotation) (CreatedKey, error) {
+	return send[CreatedKey](ctx, c, http.MethodPost, r, "keys", id, "rotate")
+}
+
 // RevokeKey ends an access key and what came of it.
 func (c *Client) RevokeKey(ctx context.Context, id string) error {
 	return c.do(ctx, ask{method: http.MethodDelete, path: []string{"keys", id}}, nil)
@@ -118,6 +139,18 @@ func (c *Client) Sessions(ctx context.Context, owner string) ([]Session, error) 
 // RevokeSession ends a session and the tokens that came of it.
 func (c *Client) RevokeSession(ctx context.Context, id string) error {
 	return c.do(ctx, ask{method: http.MethodDelete, path: []string{"sessions", id}}, nil)
+}
+
+// RevokeSessions ends all sessions of an owner, and the tokens that came of them
+// or of the owner's password. "" is the caller.
+func (c *Client) RevokeSessions(ctx context.Context, owner string) (EndedSessions, error) {
+	var out EndedSessions
+	query := url.Values{}
+	if owner != "" {
+		query.Set("owner", owner)
+	}
+	err := c.do(ctx, ask{method: http.MethodDelete, path: []string{"sessions"}, query: query}, &out)
+	return out, err
 }
 
 // Policy returns the policy as it is now.

@@ -86,6 +86,9 @@ func (c *Client) accessToken(ctx context.Context) (access.Secret, error) {
 	if !c.token.IsZero() && c.now().Before(c.expires) {
 		return c.token, nil
 	}
+	if c.login.Token.IsZero() {
+		return access.Secret{}, fmt.Errorf("%w at %s", ErrLoginEnded, c.login.Server)
+	}
 	form := url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {c.login.Token.Reveal()},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -38,46 +39,70 @@ var errBadCredential = errors.New("bad credential")
 // store. The password is sent to the server's own token service and nowhere
 // else, and not kept. Errors: ErrBadLogin, ErrForeignRealm.
 func LogIn(ctx context.Context, l LoginRequest, o Options) (Login, error) {
-	if err := checkTyped(l.Username, l.Password); err != nil {
-		return Login{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	w, err := newWire(l.CA, o.UserAgent)
-	if err != nil {
-		return Login{}, err
-	}
-	ch, err := w.challenge(ctx, l.Server)
-	if err != nil {
-		return Login{}, err
-	}
-	realm, err := l.Server.pin(ch.Realm)
-	if err != nil {
-		return Login{}, err
-	}
-	query := url.Values{
-		"service": {ch.Service}, "account": {l.Username}, "client_id": {clientID},
-		"offline_token": {"true"}, "scope": {apiScope},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm+"?"+query.Encode(), http.NoBody)
-	if err != nil {
-		return Login{}, fmt.Errorf("log in: %w", err)
-	}
-	req.SetBasicAuth(l.Username, l.Password.Reveal())
-	answer, err := w.token(req)
-	if errors.Is(err, errBadCredential) {
-		return Login{}, ErrBadLogin
-	}
+	login, answer, err := present(ctx, l, o, url.Values{"offline_token": {"true"}})
 	if err != nil {
 		return Login{}, err
 	}
 	if answer.RefreshToken.IsZero() {
 		return Login{}, fmt.Errorf("%s gives no identity token: is it a Sallyport?", l.Server)
 	}
-	return Login{
-		Server: l.Server, Username: l.Username, Realm: realm, Service: ch.Service,
-		Token: answer.RefreshToken, CA: l.CA,
-	}, nil
+	login.Token = answer.RefreshToken
+	return login, nil
+}
+
+// Enter is LogIn without a login to store: the client it returns speaks to the
+// server with the access token it was given, until that ends. Errors: as LogIn.
+func Enter(ctx context.Context, l LoginRequest, o Options) (*Client, error) {
+	login, answer, err := present(ctx, l, o, url.Values{})
+	if err != nil {
+		return nil, err
+	}
+	c, err := New(login, o)
+	if err != nil {
+		return nil, err
+	}
+	c.token = answer.AccessToken.Secret
+	c.expires = c.now().Add(time.Duration(answer.ExpiresIn) * time.Second)
+	return c, nil
+}
+
+// present asks for a token for the admin API with a name and a password.
+func present(ctx context.Context, l LoginRequest, o Options, query url.Values) (Login, tokenAnswer, error) {
+	fail := func(err error) (Login, tokenAnswer, error) { return Login{}, tokenAnswer{}, err }
+	if err := checkTyped(l.Username, l.Password); err != nil {
+		return fail(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	w, err := newWire(l.CA, o.UserAgent)
+	if err != nil {
+		return fail(err)
+	}
+	ch, err := w.challenge(ctx, l.Server)
+	if err != nil {
+		return fail(err)
+	}
+	realm, err := l.Server.pin(ch.Realm)
+	if err != nil {
+		return fail(err)
+	}
+	query.Set("service", ch.Service)
+	query.Set("account", l.Username)
+	query.Set("client_id", clientID)
+	query.Set("scope", apiScope)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm+"?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return fail(fmt.Errorf("log in: %w", err))
+	}
+	req.SetBasicAuth(l.Username, l.Password.Reveal())
+	answer, err := w.token(req)
+	if errors.Is(err, errBadCredential) {
+		err = ErrBadLogin
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return Login{Server: l.Server, Username: l.Username, Realm: realm, Service: ch.Service, CA: l.CA}, answer, nil
 }
 
 // checkTyped refuses what Basic authentication cannot carry.

@@ -89,26 +89,49 @@ type Group struct {
 type Key struct {
 	ID           string     `json:"id"`
 	Owner        string     `json:"owner"` // "robot:ci"
-	Label        string     `json:"label"`
-	Repositories []string   `json:"repositories"` // patterns; none: not narrowed
-	Actions      []string   `json:"actions"`      // none: not narrowed
+	Name         string     `json:"name"`
+	Repositories []string   `json:"repositories"`         // patterns; none: not narrowed
+	Actions      []string   `json:"actions"`              // none: not narrowed
+	Networks     []string   `json:"networks"`             // of clients; none: not narrowed
+	Creator      string     `json:"creator,omitempty"`    // "user:admin"
+	CreatorKey   string     `json:"creatorKey,omitempty"` // the key that the creator came with
+	Successor    string     `json:"successor,omitempty"`  // the key it was rotated to
 	Created      time.Time  `json:"created"`
 	Expires      time.Time  `json:"expires"`
 	Revoked      *time.Time `json:"revoked,omitempty"`
 	LastUsed     *time.Time `json:"lastUsed,omitempty"`
+	LastAddress  string     `json:"lastAddress,omitempty"`
+	LastAgent    string     `json:"lastAgent,omitempty"`
+	Warnings     []string   `json:"warnings"` // what somebody should see to, in words
 }
 
 // A NewKey is the body of POST /keys. An empty Owner is the caller; ExpiresIn is
 // in seconds, 0 for the server's default.
 type NewKey struct {
 	Owner        string   `json:"owner,omitempty"`
-	Label        string   `json:"label,omitempty"`
+	Name         string   `json:"name,omitempty"`
 	ExpiresIn    int64    `json:"expiresIn,omitempty"`
 	Repositories []string `json:"repositories,omitempty"`
 	Actions      []string `json:"actions,omitempty"`
+	Networks     []string `json:"networks,omitempty"`
 }
 
-// A CreatedKey is the answer to POST /keys: the one place that shows the secret.
+// A KeyChange is the body of PATCH /keys/ID: what the key is narrowed to. What is
+// empty stays as it is.
+type KeyChange struct {
+	Repositories []string `json:"repositories,omitempty"`
+	Actions      []string `json:"actions,omitempty"`
+	Networks     []string `json:"networks,omitempty"`
+}
+
+// A KeyRotation is the body of POST /keys/ID/rotate. Overlap is how long the old
+// key lives on, in seconds, 0 for a day.
+type KeyRotation struct {
+	Overlap int64 `json:"overlap,omitempty"`
+}
+
+// A CreatedKey is the answer to POST /keys and POST /keys/ID/rotate, which alone
+// show a secret, once.
 type CreatedKey struct {
 	Key
 	Secret Secret `json:"secret"`
@@ -124,6 +147,14 @@ type Session struct {
 	Expires  time.Time  `json:"expires"`
 	Revoked  *time.Time `json:"revoked,omitempty"`
 	LastUsed *time.Time `json:"lastUsed,omitempty"`
+
+	LastAddress string `json:"lastAddress,omitempty"`
+	LastAgent   string `json:"lastAgent,omitempty"`
+}
+
+// EndedSessions is the answer to DELETE /sessions: how many ended.
+type EndedSessions struct {
+	Ended int `json:"ended"`
 }
 
 // A PolicyVersion says who applied a version of the policy, when and why.

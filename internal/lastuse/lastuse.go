@@ -1,5 +1,6 @@
-// Package lastuse owns when credentials were last used, until that is written
-// down: one transaction a minute, so that a use costs no write of its own.
+// Package lastuse owns when and from where credentials were last used, until that
+// is written down: one transaction a minute, so that a use costs no write of its
+// own.
 package lastuse
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -14,9 +16,27 @@ import (
 // writeEvery is how often last uses are written down.
 const writeEvery = time.Minute
 
+// A Use is when, from where and with what a credential was used. The zero Time
+// is never.
+type Use struct {
+	Time    time.Time
+	Address string // of the client, or "" where it is not known
+	Agent   string // what the client calls itself: printable ASCII, cut
+}
+
+// From returns a use at now from an address, which may be invalid, by a client of
+// that name.
+func From(now time.Time, address netip.Addr, agent string) Use {
+	u := Use{Time: now, Agent: agent}
+	if address.IsValid() {
+		u.Address = address.String()
+	}
+	return u
+}
+
 // A WriteFunc records last uses by id, in one transaction; older ones than are
 // known it ignores.
-type WriteFunc func(ctx context.Context, used map[string]time.Time) error
+type WriteFunc func(ctx context.Context, used map[string]Use) error
 
 // A Log gathers last uses. It is safe for concurrent use; Close it to write the
 // rest.
@@ -25,7 +45,7 @@ type Log struct {
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	pending map[string]time.Time
+	pending map[string]Use
 
 	stop    chan struct{}
 	stopped chan error
@@ -36,27 +56,30 @@ type Log struct {
 func New(write WriteFunc, log *slog.Logger) *Log {
 	u := &Log{
 		write: write, log: log,
-		pending: make(map[string]time.Time),
+		pending: make(map[string]Use),
 		stop:    make(chan struct{}), stopped: make(chan error, 1),
 	}
 	go u.run()
 	return u
 }
 
-// Touch records that id was used at t.
-func (u *Log) Touch(id string, t time.Time) {
+// Touch records a use of id.
+func (u *Log) Touch(id string, use Use) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if t.After(u.pending[id]) {
-		u.pending[id] = t
+	if use.Time.After(u.pending[id].Time) {
+		u.pending[id] = use
 	}
 }
 
-// At returns the last use of id that is not yet written, or zero.
-func (u *Log) At(id string) time.Time {
+// Latest returns the later of a use that was written and one that is not yet.
+func (u *Log) Latest(id string, written Use) Use {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.pending[id]
+	if use := u.pending[id]; use.Time.After(written.Time) {
+		return use
+	}
+	return written
 }
 
 func (u *Log) run() {
@@ -90,8 +113,8 @@ func (u *Log) Flush(ctx context.Context) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id, t := range batch {
-		if u.pending[id].Equal(t) {
+	for id, use := range batch {
+		if u.pending[id].Time.Equal(use.Time) {
 			delete(u.pending, id)
 		}
 	}

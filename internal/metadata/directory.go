@@ -19,7 +19,6 @@ const (
 	// listMembers reads every membership of the accounts of kind $1 whose names lie between $2 and $3.
 	listMembers = `SELECT m.account_uid, m.group_name FROM member m JOIN account a ON a.uid = m.account_uid
 		WHERE a.kind = $1 AND a.name >= $2 AND a.name <= $3`
-	revokeSessions = `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0`
 )
 
 // decide runs fn as a change that moves the generation.
@@ -166,23 +165,36 @@ func (d directory) SetDisabled(ctx context.Context, uid string, disabled bool) e
 		if _, err := t.exec(ctx, endUploads, args{uid, disabled}); err != nil {
 			return err
 		}
-		return changed(t.exec(ctx, `UPDATE account SET disabled = $2 WHERE uid = $1`, args{uid, disabled}))
+		if err := changed(t.exec(ctx, `UPDATE account SET disabled = $2 WHERE uid = $1`, args{uid, disabled})); err != nil || !disabled {
+			return err
+		}
+		_, err := t.logOut(ctx, uid, d.db.now())
+		return err
 	})
 	return wrap(err, "disable or enable account %s", uid)
 }
 
-// SetPassword implements account.Accounts. The account comes before its
-// sessions; see SaveSession.
+// SetPassword implements account.Accounts.
 func (d directory) SetPassword(ctx context.Context, uid, hash string, at time.Time) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2,
-			password_set = CASE WHEN password_set < $3 THEN $3 ELSE password_set + 1 END WHERE uid = $1`, args{uid, hash, micros(at)})); err != nil {
+		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2 WHERE uid = $1`, args{uid, hash})); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, revokeSessions, args{uid, micros(at)})
+		_, err := t.logOut(ctx, uid, micros(at))
 		return err
 	})
 	return wrap(err, "set the password of account %s", uid)
+}
+
+// logOut voids what the account's password has proved so far and ends its
+// sessions, of which it returns how many. The account comes before its sessions;
+// see SaveSession. Errors: account.ErrUnknown.
+func (t *tx) logOut(ctx context.Context, uid string, at int64) (int64, error) {
+	err := changed(t.exec(ctx, `UPDATE account SET password_set = CASE WHEN password_set < $2 THEN $2 ELSE password_set + 1 END WHERE uid = $1`, args{uid, at}))
+	if err != nil {
+		return 0, err
+	}
+	return t.exec(ctx, `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0`, args{uid, at})
 }
 
 // Rehash implements account.Accounts.

@@ -27,7 +27,7 @@ func accountOf(name string) account.Account {
 }
 
 func keyOf(id, uid string) account.Key {
-	return account.Key{ID: id, AccountID: uid, Label: "laptop", Sum: sha256.Sum256([]byte(id)), Created: created, Expires: created.Add(90 * 24 * time.Hour)}
+	return account.Key{ID: id, AccountID: uid, Name: "key " + id, Family: id, Sum: sha256.Sum256([]byte(id)), Created: created, Life: 90 * 24 * time.Hour, Expires: created.Add(90 * 24 * time.Hour)}
 }
 
 func sessionOf(id, uid, key string) token.Session {
@@ -253,9 +253,9 @@ func TestKeys(t *testing.T) {
 			}
 		}
 
-		must(t, d.TouchKeys(ctx, map[string]time.Time{"k1": created.Add(time.Hour), "none": created}))
-		must(t, d.TouchKeys(ctx, map[string]time.Time{"k1": created.Add(time.Minute)}))
-		k1.LastUsed = created.Add(time.Hour)
+		must(t, d.TouchKeys(ctx, uses(created.Add(time.Hour), "k1", "none")))
+		must(t, d.TouchKeys(ctx, uses(created.Add(time.Minute), "k1")))
+		k1.LastUsed = uses(created.Add(time.Hour), "k1")["k1"]
 		got, err = d.KeyByID(ctx, "k1")
 		same(k1, got, err)
 

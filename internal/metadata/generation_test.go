@@ -3,7 +3,6 @@ package metadata_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/metadata"
@@ -31,12 +30,12 @@ func TestWhatMovesTheGeneration(t *testing.T) {
 			}},
 			{"password", true, func(ctx context.Context) error { return d.SetPassword(ctx, "uid-alice", "y", created) }},
 			{"add key", true, func(ctx context.Context) error { return d.AddKey(ctx, keyOf("k1", "uid-alice")) }},
-			{"touch key", false, func(ctx context.Context) error { return d.TouchKeys(ctx, map[string]time.Time{"k1": created}) }},
+			{"touch key", false, func(ctx context.Context) error { return d.TouchKeys(ctx, uses(created, "k1")) }},
 			{"save session", false, func(ctx context.Context) error {
 				return s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), byKey)
 			}},
 			{"touch session", false, func(ctx context.Context) error {
-				return s.TouchSessions(ctx, map[string]time.Time{"s1": created})
+				return s.TouchSessions(ctx, uses(created, "s1"))
 			}},
 			{"revoke session", true, func(ctx context.Context) error { return s.RevokeSession(ctx, "s1", created) }},
 			{"revoke key", true, func(ctx context.Context) error { return d.RevokeKey(ctx, "k1", created) }},

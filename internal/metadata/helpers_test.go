@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
@@ -139,4 +140,13 @@ func together(n int, f func(i int) bool) int {
 	}
 	group.Wait()
 	return int(yes.Load())
+}
+
+// uses returns a use of each id at the same time.
+func uses(at time.Time, ids ...string) map[string]account.Use {
+	out := make(map[string]account.Use)
+	for _, id := range ids {
+		out[id] = account.Use{Time: at, Address: "192.0.2.7", Agent: "tests of " + id}
+	}
+	return out
 }

@@ -4,30 +4,51 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 )
 
-const keyColumns = `SELECT k.id, k.account_uid, a.kind || ':' || a.name, k.label, k.sum, k.narrowing, k.created, k.expires, k.revoked, k.last_used
+const keyColumns = `SELECT k.id, k.account_uid, a.kind || ':' || a.name, k.name, k.sum, k.narrowing, k.creator, k.creator_key,
+	k.created, k.life, k.expires, k.family, k.successor, k.revoked, k.last_used, k.last_address, k.last_agent
 	FROM access_key k JOIN account a ON a.uid = k.account_uid `
+
+// aliveKey holds of keys that have not ended at $1, of the table k.
+const aliveKey = `k.revoked = 0 AND k.expires > $1`
 
 // AddKey implements account.Keys.
 func (d directory) AddKey(ctx context.Context, k account.Key) error {
-	narrow, err := json.Marshal(k.Narrowing)
-	if err != nil {
-		return wrap(err, "add key")
-	}
-	err = d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
 		if err := t.accountExists(ctx, k.AccountID); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO access_key (id, account_uid, label, sum, narrowing, created, expires, revoked, last_used)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			args{k.ID, k.AccountID, k.Label, k.Sum[:], string(narrow), micros(k.Created), micros(k.Expires), micros(k.Revoked), micros(k.LastUsed)})
-		return err
+		if k.Name != "" {
+			var taken string
+			err := t.row(ctx, `SELECT k.id FROM access_key k WHERE k.account_uid = $2 AND k.name = $3 AND `+aliveKey+` LIMIT 1`,
+				args{micros(k.Created), k.AccountID, k.Name}, &taken)
+			if err == nil {
+				return account.ErrKeyName
+			}
+			if !errors.Is(err, errNone) {
+				return err
+			}
+		}
+		return t.addKey(ctx, k)
 	})
 	return wrap(err, "add key %s", k.ID)
+}
+
+func (t *tx) addKey(ctx context.Context, k account.Key) error {
+	narrow, err := json.Marshal(k.Narrowing)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO access_key (id, account_uid, name, sum, narrowing, creator, creator_key, created, life, expires, family, successor, revoked, last_used)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		args{k.ID, k.AccountID, k.Name, k.Sum[:], string(narrow), k.Creator, k.CreatorKey, micros(k.Created), k.Life.Microseconds(), micros(k.Expires),
+			k.Family, k.Successor, micros(k.Revoked), micros(k.LastUsed.Time)})
+	return err
 }
 
 // KeyBySum implements account.Keys.
@@ -60,8 +81,14 @@ func (d directory) ListKeys(ctx context.Context, uid string) ([]account.Key, err
 	if uid != "" {
 		where, a = `WHERE k.account_uid = $1 `, args{uid}
 	}
-	found, err := d.keys(ctx, keyColumns+where+`ORDER BY k.created DESC, k.id`, a)
+	found, err := d.keys(ctx, keyColumns+where+`ORDER BY k.created DESC, k.expires DESC, k.id`, a)
 	return found, wrap(err, "list keys")
+}
+
+// EndingKeys implements account.Keys.
+func (d directory) EndingKeys(ctx context.Context, now time.Time, limit int) ([]account.Key, error) {
+	found, err := d.keys(ctx, keyColumns+`WHERE `+aliveKey+` ORDER BY k.expires, k.id LIMIT $2`, args{micros(now), limit})
+	return found, wrap(err, "list keys that end first")
 }
 
 func (d directory) keys(ctx context.Context, query string, a args) ([]account.Key, error) {
@@ -69,49 +96,19 @@ func (d directory) keys(ctx context.Context, query string, a args) ([]account.Ke
 	err := d.db.reads.rows(d.db.engine.detach(ctx), query, a, func(rows *sql.Rows) error {
 		var k account.Key
 		var sum, narrow []byte
-		var created, expires, revoked, used int64
-		if err := rows.Scan(&k.ID, &k.AccountID, &k.Owner, &k.Label, &sum, &narrow, &created, &expires, &revoked, &used); err != nil {
+		var created, life, expires, revoked, used int64
+		if err := rows.Scan(&k.ID, &k.AccountID, &k.Owner, &k.Name, &sum, &narrow, &k.Creator, &k.CreatorKey,
+			&created, &life, &expires, &k.Family, &k.Successor, &revoked, &used, &k.LastUsed.Address, &k.LastUsed.Agent); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(narrow, &k.Narrowing); err != nil {
 			return wrap(err, "read narrowing of key %s", k.ID)
 		}
 		copy(k.Sum[:], sum)
-		k.Created, k.Expires, k.Revoked, k.LastUsed = timeOf(created), timeOf(expires), timeOf(revoked), timeOf(used)
+		k.Life = time.Duration(life) * time.Microsecond
+		k.Created, k.Expires, k.Revoked, k.LastUsed.Time = timeOf(created), timeOf(expires), timeOf(revoked), timeOf(used)
 		out = append(out, k)
 		return nil
 	})
 	return out, err
-}
-
-// RevokeKey implements account.Keys. A second time changes nothing.
-func (d directory) RevokeKey(ctx context.Context, id string, at time.Time) error {
-	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		if err := changed(t.exec(ctx, `UPDATE access_key SET revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, args{id, micros(at)})); err != nil {
-			return err
-		}
-		_, err := t.exec(ctx, `UPDATE session SET revoked = $2 WHERE key_id = $1 AND revoked = 0`, args{id, micros(at)})
-		return err
-	})
-	return wrap(err, "revoke key %s", id)
-}
-
-// TouchKeys implements account.Keys.
-func (d directory) TouchKeys(ctx context.Context, used map[string]time.Time) error {
-	return wrap(d.db.touchUsed(ctx, `UPDATE access_key SET last_used = $2 WHERE id = $1 AND last_used < $2`, used), "record last use of keys")
-}
-
-// touchUsed moves last uses forward, in one order for all.
-func (db *DB) touchUsed(ctx context.Context, query string, used map[string]time.Time) error {
-	if len(used) == 0 {
-		return nil
-	}
-	return db.write(ctx, hard, func(ctx context.Context, t *tx) error {
-		for _, id := range distinctKeys(used) {
-			if _, err := t.exec(ctx, query, args{id, micros(used[id])}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

@@ -104,10 +104,23 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, err)
 	_, err = s.SessionByID(ctx, "s")
 	must(t, err)
-	must(t, d.TouchKeys(ctx, map[string]time.Time{"k": created}))
-	must(t, s.TouchSessions(ctx, map[string]time.Time{"s": created}))
+	must(t, d.TouchKeys(ctx, uses(created, "k")))
+	must(t, s.TouchSessions(ctx, uses(created, "s")))
 	must(t, s.RevokeSession(ctx, "s", created))
+	_, err = s.RevokeSessions(ctx, "uid-alice", created)
+	must(t, err)
+	must(t, s.MakeRoom(ctx, "uid-alice", created, 0, 1))
+	_, err = s.DropSessions(ctx, created, 10)
+	must(t, err)
+	next := keyOf("k2", "uid-alice")
+	next.Family = "k"
+	must(t, d.RotateKey(ctx, "k", next, created.Add(time.Hour)))
+	must(t, d.NarrowKey(ctx, "k", access.Narrowing{}, access.Narrowing{Actions: []access.Action{access.Pull}}))
+	_, err = d.EndingKeys(ctx, created, 10)
+	must(t, err)
 	must(t, d.RevokeKey(ctx, "k", created))
+	_, err = d.DropKeys(ctx, created, 10)
+	must(t, err)
 	must(t, d.SetDisabled(ctx, "uid-alice", true))
 	must(t, d.Rehash(ctx, "uid-alice", "from", "to"))
 	must(t, d.SetPassword(ctx, "uid-alice", "to", created))
@@ -144,6 +157,8 @@ func TestPlans(t *testing.T) {
 		`^DELETE FROM sweep`:                        "a hundred rows",
 		`FROM audit_link ORDER BY`:                  "two rows",
 		`^DELETE FROM known_network`:                "the few networks of one account",
+		`^WITH RECURSIVE line `:                     "walks the line, found by key",
+		`^UPDATE session .* NOT IN`:                 "the sessions of one account, a hundred",
 	}
 	space := regexp.MustCompile(`\s+`)
 	checked := 0

@@ -4,11 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -16,12 +15,10 @@ import (
 type tokens struct{ db *DB }
 
 const (
-	sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.revoked
+	sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked
 	FROM session s JOIN account a ON a.uid = s.account_uid `
 	newestKey = `SELECT id, pkcs8, created FROM signing_key ORDER BY created DESC, id`
 )
-
-func distinctKeys(m map[string]time.Time) []string { return slices.Sorted(maps.Keys(m)) }
 
 // SaveSession implements token.Store.
 func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof) error {
@@ -29,9 +26,9 @@ func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.P
 		if err := t.stands(ctx, v.AccountID, proof); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, revoked)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed), micros(v.Revoked)})
+		_, err := t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked)})
 		return err
 	})
 	return wrap(err, "save session %s", v.ID)
@@ -96,9 +93,9 @@ func (s tokens) sessions(ctx context.Context, query string, a args) ([]token.Ses
 		var v token.Session
 		var sum []byte
 		var created, expires, used, revoked int64
-		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &revoked)
+		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &v.LastUsed.Address, &v.LastUsed.Agent, &revoked)
 		copy(v.Sum[:], sum)
-		v.Created, v.Expires, v.LastUsed, v.Revoked = timeOf(created), timeOf(expires), timeOf(used), timeOf(revoked)
+		v.Created, v.Expires, v.LastUsed.Time, v.Revoked = timeOf(created), timeOf(expires), timeOf(used), timeOf(revoked)
 		out = append(out, v)
 		return err
 	})
@@ -117,9 +114,45 @@ func (s tokens) RevokeSession(ctx context.Context, id string, at time.Time) erro
 	return wrap(err, "revoke session %s", id)
 }
 
+// RevokeSessions implements token.SessionLife.
+func (s tokens) RevokeSessions(ctx context.Context, uid string, at time.Time) (int, error) {
+	var ended int64
+	err := s.db.decide(ctx, func(ctx context.Context, t *tx) (err error) {
+		ended, err = t.logOut(ctx, uid, micros(at))
+		if errors.Is(err, account.ErrUnknown) {
+			err = token.ErrUnknown
+		}
+		return err
+	})
+	return int(ended), wrap(err, "revoke the sessions of account %s", uid)
+}
+
+// MakeRoom implements token.SessionLife. It counts outside the transaction: two
+// logins at once may leave an account one session more, and a login that needs no
+// room does not move the generation.
+func (s tokens) MakeRoom(ctx context.Context, uid string, now time.Time, limit, keep int) error {
+	const live = `FROM session WHERE account_uid = $1 AND revoked = 0 AND expires > $2`
+	var count int
+	if err := s.db.reads.row(s.db.engine.detach(ctx), `SELECT count(*) `+live, args{uid, micros(now)}, &count); err != nil || count < limit {
+		return wrap(err, "count sessions")
+	}
+	err := s.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0 AND id NOT IN (
+			SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $3)`, args{uid, micros(now), keep})
+		return err
+	})
+	return wrap(err, "end the oldest sessions of account %s", uid)
+}
+
+// DropSessions implements token.SessionLife.
+func (s tokens) DropSessions(ctx context.Context, before time.Time, limit int) (int, error) {
+	return s.db.drop(ctx, `DELETE FROM session WHERE id IN (
+		SELECT id FROM session WHERE revoked > 0 AND revoked < $1 OR revoked = 0 AND expires < $1 LIMIT $2)`, args{micros(before), limit})
+}
+
 // TouchSessions implements token.Store.
-func (s tokens) TouchSessions(ctx context.Context, used map[string]time.Time) error {
-	return wrap(s.db.touchUsed(ctx, `UPDATE session SET last_used = $2 WHERE id = $1 AND last_used < $2`, used), "record last use of sessions")
+func (s tokens) TouchSessions(ctx context.Context, used map[string]token.Use) error {
+	return wrap(s.db.touchUsed(ctx, `UPDATE session SET last_used = $2, last_address = $3, last_agent = $4 WHERE id = $1 AND last_used < $2`, used), "record last use of sessions")
 }
 
 // ListSigningKeys implements token.SigningKeys.

@@ -43,11 +43,11 @@ func TestSessions(t *testing.T) {
 				t.Error(diff)
 			}
 		}
-		must(t, s.TouchSessions(ctx, map[string]time.Time{"s1": created.Add(time.Hour), "s3": created.Add(time.Hour), "none": created}))
-		must(t, s.TouchSessions(ctx, map[string]time.Time{"s1": created.Add(time.Minute)}))
+		must(t, s.TouchSessions(ctx, uses(created.Add(time.Hour), "s1", "s3", "none")))
+		must(t, s.TouchSessions(ctx, uses(created.Add(time.Minute), "s1")))
 		must(t, s.RevokeSession(ctx, "s1", created.Add(time.Hour)))
 		must(t, s.RevokeSession(ctx, "s1", created.Add(2*time.Hour)))
-		s1.LastUsed, s1.Revoked = created.Add(time.Hour), created.Add(time.Hour)
+		s1.LastUsed, s1.Revoked = uses(created.Add(time.Hour), "s1")["s1"], created.Add(time.Hour)
 		got, err = s.SessionByID(ctx, "s1")
 		must(t, err)
 		if diff := cmp.Diff(s1, got); diff != "" {

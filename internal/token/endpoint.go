@@ -42,6 +42,9 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	a, err := s.answer(r.Context(), req, from)
 	switch {
 	case errors.Is(err, access.ErrBadCredential):
+		if errors.Is(err, access.ErrWrongNetwork) {
+			s.log.WarnContext(r.Context(), "credential came from a network it is not for", "request", from.RequestID, "address", from.Address)
+		}
 		return answer{}, s.refuseCredential(req.credential)
 	case errors.Is(err, access.ErrBusy):
 		return answer{}, &refusal{status: http.StatusTooManyRequests, code: unavailable, text: "too many logins are being checked; try again", after: busyFor}

@@ -34,7 +34,7 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 			refresh = presented.Secret // docker cannot rotate it
 		} else {
 			var err error
-			if refresh, session, err = s.newSession(id, req.client); err != nil {
+			if refresh, session, err = s.newSession(id, req); err != nil {
 				return answer{}, err
 			}
 			// What a login got ends with the session of that login.
@@ -47,6 +47,9 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 		return answer{}, err
 	}
 	if session.ID != "" {
+		if err := s.deps.Store.MakeRoom(ctx, session.AccountID, now, maxSessions, keptSessions); err != nil {
+			return answer{}, fmt.Errorf("make room for a session: %w", err)
+		}
 		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof); {
 		case errors.Is(err, ErrUnknown): // ended since it was proven
 			return answer{}, access.ErrBadCredential

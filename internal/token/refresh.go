@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 // newSession makes an identity token for id and the session it stands for,
 // which is not saved yet. A session that was begun with a key ends with it.
-func (s *Service) newSession(id access.Identity, client string) (access.Secret, Session, error) {
+func (s *Service) newSession(id access.Identity, req request) (access.Secret, Session, error) {
 	secret, err := access.RefreshSecret.New(s.options.Rand)
 	if err != nil {
 		return access.Secret{}, Session{}, fmt.Errorf("read randomness: %w", err)
@@ -25,8 +26,8 @@ func (s *Service) newSession(id access.Identity, client string) (access.Secret, 
 	return secret, Session{
 		ID: public, Sum: secret.Sum(),
 		AccountID: id.Principal.UID, Owner: id.Principal.String(), KeyID: id.Proof.KeyID,
-		Service: s.options.Service, Client: client,
-		Created: now, LastUsed: now, Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
+		Service: s.options.Service, Client: req.client,
+		Created: now, LastUsed: lastuse.From(now, req.from.Address, req.from.UserAgent), Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
 	}, nil
 }
 
@@ -49,8 +50,11 @@ func (s identityTokens) Authenticate(ctx context.Context, c access.Credential) (
 	if err != nil {
 		return access.Identity{}, err
 	}
+	if !id.Narrowing.AllowsFrom(presented.From.Address) {
+		return access.Identity{}, access.ErrWrongNetwork
+	}
 	id.Expires = earlier(id.Expires, session.Expires)
-	s.used.Touch(session.ID, s.now())
+	s.used.Touch(session.ID, lastuse.From(s.now(), presented.From.Address, presented.From.UserAgent))
 	return id, nil
 }
 
@@ -85,10 +89,7 @@ func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, erro
 // revoked nor lain idle for too long.
 func (s *Service) alive(session Session) bool {
 	now := s.now()
-	idleFrom := session.LastUsed
-	if used := s.used.At(session.ID); used.After(idleFrom) {
-		idleFrom = used
-	}
+	idleFrom := s.used.Latest(session.ID, session.LastUsed).Time
 	return session.Revoked.IsZero() && session.Service == s.options.Service &&
 		now.Before(session.Expires) && now.Before(idleFrom.Add(s.options.SessionIdle))
 }
@@ -101,9 +102,7 @@ func (s *Service) Sessions(ctx context.Context, uid string) ([]Session, error) {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	for i := range sessions {
-		if t := s.used.At(sessions[i].ID); t.After(sessions[i].LastUsed) {
-			sessions[i].LastUsed = t
-		}
+		sessions[i].LastUsed = s.used.Latest(sessions[i].ID, sessions[i].LastUsed)
 	}
 	return sessions, nil
 }
@@ -130,6 +129,40 @@ func (s *Service) RevokeSession(ctx context.Context, id string) error {
 		return fmt.Errorf("revoke session: %w", err)
 	}
 	return nil
+}
+
+// Limits on the sessions of one account, and how long a session is kept, and
+// listed, after its end. Room is made for several logins at once, because each
+// time every replica reads again what it knows.
+const (
+	maxSessions  = 100
+	keptSessions = 80
+	keepSessions = 30 * 24 * time.Hour
+	dropAtOnce   = 500 // rows of one transaction
+)
+
+// Tidy deletes the sessions that ended 30 days ago or longer, and returns how
+// many.
+func (s *Service) Tidy(ctx context.Context) (int, error) {
+	total := 0
+	for {
+		n, err := s.deps.Store.DropSessions(ctx, s.now().Add(-keepSessions), dropAtOnce)
+		total += n
+		if err != nil || n < dropAtOnce {
+			return total, err
+		}
+	}
+}
+
+// RevokeSessions logs an account out everywhere: it ends every session and every
+// access token that came of one or of the password. Access keys stay. It returns
+// how many sessions ended. Errors: ErrUnknown.
+func (s *Service) RevokeSessions(ctx context.Context, uid string) (int, error) {
+	n, err := s.deps.Store.RevokeSessions(ctx, uid, s.now())
+	if err != nil {
+		return 0, fmt.Errorf("revoke sessions: %w", err)
+	}
+	return n, nil
 }
 
 // isID reports whether id could be one of ours; anything else is not asked of

@@ -90,16 +90,16 @@ func TestLastUseIsBatched(t *testing.T) {
 		sessions, err := f.db.Tokens().ListSessions(f.ctx(), "")
 		f.ok(err)
 		for _, s := range sessions {
-			if !s.LastUsed.Equal(f.clock()) {
-				t.Errorf("last use of %s: %s", s.Owner, s.LastUsed)
+			if !s.LastUsed.Time.Equal(f.clock()) {
+				t.Errorf("last use of %s: %s", s.Owner, s.LastUsed.Time)
 			}
 		}
 		f.pass(time.Second)
 		f.do(post(refreshForm(first.RefreshToken)))
 		f.ok(f.s.Close())
 		stored, err := f.db.Tokens().SessionBySum(f.ctx(), access.NewSecret(first.RefreshToken).Sum())
-		if err != nil || !stored.LastUsed.Equal(f.clock()) {
-			t.Errorf("last use after Close: %s, %v", stored.LastUsed, err)
+		if err != nil || !stored.LastUsed.Time.Equal(f.clock()) {
+			t.Errorf("last use after Close: %s, %v", stored.LastUsed.Time, err)
 		}
 	})
 }
@@ -161,8 +161,8 @@ func TestSessionsAreListed(t *testing.T) {
 			t.Errorf("%d sessions of everybody", len(sessions))
 		}
 		for _, s := range sessions {
-			if s.Sum == access.NewSecret(a.RefreshToken).Sum() && !s.LastUsed.Equal(f.clock()) {
-				t.Errorf("last use %s, before it is written", s.LastUsed)
+			if s.Sum == access.NewSecret(a.RefreshToken).Sum() && !s.LastUsed.Time.Equal(f.clock()) {
+				t.Errorf("last use %s, before it is written", s.LastUsed.Time)
 			}
 		}
 		if one, err := f.s.Session(f.ctx(), s.ID); err != nil || one.Owner != "user:alice" {

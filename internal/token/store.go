@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
 // ErrUnknown says that no such session exists.
@@ -25,9 +26,12 @@ type Session struct {
 	Client    string // user agent and address of the login, cleaned and cut
 	Created   time.Time
 	Expires   time.Time // absolute
-	LastUsed  time.Time
+	LastUsed  Use
 	Revoked   time.Time
 }
+
+// A Use is when and from where a session was last used.
+type Use = lastuse.Use
 
 // A SigningKey is a private key of ours.
 type SigningKey struct {
@@ -40,6 +44,13 @@ type SigningKey struct {
 // refresh tokens, never the tokens. Every method is one durable transaction;
 // those that take a right away advance the generation (access.Changes).
 type Store interface {
+	Sessions
+	SessionLife
+	SigningKeys
+}
+
+// Sessions are begun and found.
+type Sessions interface {
 	// SaveSession stores a session that was begun with proof. Errors: ErrUnknown
 	// when that proves nothing any more: the account was removed or disabled, its
 	// password replaced, or the key revoked, be it at the same moment.
@@ -50,11 +61,23 @@ type Store interface {
 	SessionByID(ctx context.Context, id string) (Session, error)
 	// ListSessions returns one account's, or everybody's for uid "", newest first.
 	ListSessions(ctx context.Context, uid string) ([]Session, error)
+}
+
+// SessionLife is what happens to sessions until their end.
+type SessionLife interface {
+	// MakeRoom does nothing while an account has fewer than limit live sessions at
+	// now, and else ends all but keep of them, those not used for longest.
+	MakeRoom(ctx context.Context, uid string, now time.Time, limit, keep int) error
 	// RevokeSession ends one device. Errors: ErrUnknown.
 	RevokeSession(ctx context.Context, id string, at time.Time) error
+	// RevokeSessions ends every session of an account, voids what its password has
+	// proved so far, and returns how many sessions ended. Errors: ErrUnknown.
+	RevokeSessions(ctx context.Context, uid string, at time.Time) (int, error)
+	// DropSessions deletes at most limit sessions that ended before then, and
+	// returns how many.
+	DropSessions(ctx context.Context, before time.Time, limit int) (int, error)
 	// TouchSessions records last uses in one transaction; older ones are ignored.
-	TouchSessions(ctx context.Context, used map[string]time.Time) error
-	SigningKeys
+	TouchSessions(ctx context.Context, used map[string]Use) error
 }
 
 // SigningKeys are kept beside the sessions.

@@ -149,7 +149,9 @@ func TestRevocation(t *testing.T) {
 		refused("I-19 disabled", again.RefreshToken)
 		f.alive("bob", bobs)
 		f.ok(f.accounts.Enable(f.ctx(), user("alice")))
-		f.alive("enabled again", byPassword)
+		f.dead("I-19 enabled again, token from before", byPassword)
+		refused("I-19 enabled again, session from before", again.RefreshToken)
+		f.alive("enabled again", f.access("alice:"+password("alice"), ""))
 
 		f.ok(f.accounts.Remove(f.ctx(), user("bob")))
 		f.dead("I-16 removed", bobs)
