@@ -330,7 +330,7 @@ func TestApplyPolicy(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
 		admin := f.bootstrap()
 		apply := func(document string, base int64) error {
-			_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: document, Base: base}, admin)
+			_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: document, Base: base}, access.Authority{Identity: access.Identity{Principal: admin}})
 			return err
 		}
 		wantInvalid(t, apply("version: 1\nrules:\n  - who: [\"user:alice\"]\n    what: [\"x\"]\n    may: [write]\n", 1), "line 5")
@@ -370,7 +370,7 @@ func TestUnreadablePolicyFailsClosed(t *testing.T) {
 func TestRetiredNames(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		admin := f.bootstrap()
-		_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: teamPolicy, Base: 1}, admin)
+		_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: teamPolicy, Base: 1}, access.Authority{Identity: access.Identity{Principal: admin}})
 		f.ok(err)
 		f.user("alice", "alice's password")
 		_, secret := f.key(user("alice"), account.NewKey{})
@@ -385,7 +385,7 @@ func TestRetiredNames(t *testing.T) {
 		if bad, ok := errors.AsType[*account.ImportError](err); !ok || bad.Lines[0].Line != 1 {
 			t.Errorf("import of a retired name: %v", err)
 		}
-		_, err = f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: strings.Replace(teamPolicy, "user:alice", "user:bob", 1), Base: 2}, admin)
+		_, err = f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: strings.Replace(teamPolicy, "user:alice", "user:bob", 1), Base: 2}, access.Authority{Identity: access.Identity{Principal: admin}})
 		f.ok(err)
 		a := f.user("alice", "another alice")
 		if found, err := f.s.Find(f.ctx(), user("alice")); err != nil || found.UID != a.UID || len(found.Groups) != 0 {

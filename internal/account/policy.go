@@ -110,22 +110,59 @@ type PolicyChange struct {
 	Reason   string // at most 500 bytes of printable text, on one line; may be ""
 }
 
-// ApplyPolicy makes the change, whole or not at all. It refuses a document that
-// would take the admin right from its author.
-// Errors: *Invalid, naming line and field; ErrConflict when the base is not the
-// latest version.
-func (s *Service) ApplyPolicy(ctx context.Context, c PolicyChange, author access.Principal) (PolicyVersion, error) {
+// ApplyPolicy makes the change, whole or not at all. Of an author who manages the
+// policy on a part of the name tree alone, the document is an edited copy of
+// that part (access.Part.Show), and replaces that part. A change that would take
+// the author's own right to manage it is refused: nobody might be left to undo
+// it. Errors: *Invalid, naming line and field; *access.ChangeError;
+// *access.Denied; ErrConflict when the base is not the latest version.
+func (s *Service) ApplyPolicy(ctx context.Context, c PolicyChange, author access.Authority) (PolicyVersion, error) {
 	if len(c.Reason) > maxReason || !printable(c.Reason) {
 		return PolicyVersion{}, invalid("the reason must be one line of printable text, at most %d bytes", maxReason)
 	}
-	policy, err := access.ParsePolicy([]byte(c.Document))
+	latest, err := s.dir.LatestPolicy(ctx)
+	switch {
+	case err != nil:
+		return PolicyVersion{}, fmt.Errorf("read policy: %w", err)
+	case latest.Version != c.Base:
+		return PolicyVersion{}, fmt.Errorf("apply policy: %w", ErrConflict)
+	}
+	// The author's rights are those of the version that is replaced, whatever
+	// was in force when the request came.
+	if author.Policy, err = access.ParsePolicy([]byte(latest.Document)); err != nil {
+		return PolicyVersion{}, fmt.Errorf("parse stored policy version %d: %w", latest.Version, err)
+	}
+	if err := changeDocument(&c, latest.Document, author); err != nil {
+		return PolicyVersion{}, err
+	}
+	return s.savePolicy(ctx, c, author.Identity.Principal.String())
+}
+
+// changeDocument makes c's document the whole one that it means, and checks that
+// the author may apply it in place of old. Errors: as ApplyPolicy.
+func changeDocument(c *PolicyChange, old string, author access.Authority) error {
+	part := author.Part(access.ManagePolicy)
+	if !part.Whole() && !part.Empty() {
+		whole, err := part.Replace([]byte(old), []byte(c.Document))
+		if err != nil {
+			return invalidBecause(err)
+		}
+		c.Document = string(whole)
+	}
+	next, err := access.ParsePolicy([]byte(c.Document))
 	if err != nil {
-		return PolicyVersion{}, invalidBecause(err)
+		return invalidBecause(err)
 	}
-	if !policy.Decide(access.Query{Principal: author, Action: access.Admin}).Allowed {
-		return PolicyVersion{}, invalid("this policy would take the admin right from %s, who applies it, and nobody could undo that; keep a rule that gives admin to %s or to one of its groups", author, author)
+	if err := access.CheckChange(author, next); err != nil {
+		return err
 	}
-	return s.savePolicy(ctx, c, author.String())
+	after := author
+	after.Policy = next
+	if kept := after.Part(access.ManagePolicy); kept.Empty() || part.Whole() && !kept.Whole() {
+		who := author.Identity.Principal
+		return invalid("this policy would take the right to manage the policy from %s, who applies it, and nobody might be left to undo that; keep a rule that gives manage-policy, or admin, to %s or to one of its groups", who, who)
+	}
+	return nil
 }
 
 func (s *Service) savePolicy(ctx context.Context, c PolicyChange, author string) (PolicyVersion, error) {

@@ -119,6 +119,9 @@ func (c *call) describe(err error) client.Problem {
 		}
 		return p
 	}
+	if e, ok := errors.AsType[*access.ChangeError](err); ok {
+		return problem(http.StatusForbidden, "denied", e.Error())
+	}
 	if e, ok := errors.AsType[*account.Invalid](err); ok {
 		return problem(http.StatusBadRequest, "invalid", e.Error())
 	}

@@ -83,7 +83,7 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	f.ok(err)
 	a, err := f.accounts.Find(t.Context(), account.Name{Kind: access.User, Name: "admin"})
 	f.ok(err)
-	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, a.Principal())
+	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, access.Authority{Identity: access.Identity{Principal: a.Principal()}})
 	f.ok(err)
 	f.tokens, err = token.New(t.Context(), token.Deps{
 		Store: db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: db,

@@ -17,6 +17,13 @@ func (c *call) showPolicy() error {
 	if err != nil {
 		return err
 	}
+	if part := c.authority.Part(access.ManagePolicy); !part.Whole() {
+		shown, err := part.Show([]byte(v.Document))
+		if err != nil {
+			return refuse(http.StatusConflict, "no-parts", "%s", err) // its text is fit for the client
+		}
+		v.Document = string(shown)
+	}
 	return c.policy(v)
 }
 
@@ -94,7 +101,7 @@ func (c *call) applyPolicy() error {
 	}
 	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), account.PolicyChange{
 		Document: string(document), Base: base, Reason: c.query.Get("reason"),
-	}, c.principal())
+	}, c.authority)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func newFixture(t testing.TB, db *metadata.DB) *fixture {
 	f.ok(err)
 	admin, err := f.accounts.Find(t.Context(), user("admin"))
 	f.ok(err)
-	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, admin.Principal())
+	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, access.Authority{Identity: access.Identity{Principal: admin.Principal()}})
 	f.ok(err)
 	f.s = f.service(token.Options{})
 	return f

@@ -125,12 +125,12 @@ func TestRevocation(t *testing.T) {
 			t.Errorf("revoked key: %d", a.status)
 		}
 
-		_, err = f.accounts.ApplyPolicy(f.ctx(), account.PolicyChange{Document: "version: 1\nrules:\n  - who: [\"group:admins\"]\n    may: [admin]\n", Base: 2}, admin.Principal())
+		_, err = f.accounts.ApplyPolicy(f.ctx(), account.PolicyChange{Document: "version: 1\nrules:\n  - who: [\"group:admins\"]\n    may: [admin]\n", Base: 2}, access.Authority{Identity: access.Identity{Principal: admin.Principal()}})
 		f.ok(err)
 		if au := f.alive("a right taken away", byPassword); au.May(access.Pull, "team-a/app") || !au.Held.Has(access.Repository("team-a/app"), "pull") {
 			t.Error("S-22: the policy is not the one in force")
 		}
-		_, err = f.accounts.ApplyPolicy(f.ctx(), account.PolicyChange{Document: policy, Base: 3}, admin.Principal())
+		_, err = f.accounts.ApplyPolicy(f.ctx(), account.PolicyChange{Document: policy, Base: 3}, access.Authority{Identity: access.Identity{Principal: admin.Principal()}})
 		f.ok(err)
 
 		f.ok(f.accounts.SetPassword(f.ctx(), "alice", access.NewSecret("another password")))
