@@ -166,17 +166,20 @@ func pathParameters(pattern string) []string {
 // parameters describes what stands in paths, queries and headers; a name means
 // the same everywhere.
 var parameters = map[string]struct{ kind, text string }{
-	"name":     {"string", "The account's name; its slashes are written \"~\"."},
-	"group":    {"string", "The group's name; its slashes are written \"~\"."},
-	"member":   {"string", "An account, user:NAME or robot:NAME; the slashes of its name are written \"~\"."},
-	"id":       {"string", "The id that a listing shows."},
-	"version":  {"integer", "The number of a version, from 1."},
-	"n":        {"integer", fmt.Sprintf("How many items at most, from 1 to %d, which is the default.", maxPage)},
-	"after":    {"string", "What \"next\" of the part before said; without it the list begins."},
-	"owner":    {"string", fmt.Sprintf("Whose to show, user:NAME or robot:NAME, or %q for everybody's; without it the caller's own.", client.Everybody)},
-	"sum":      {"string", "The SHA-256 of a key's secret, in hexadecimal: only that key, if the caller may see it."},
-	"reason":   {"string", "Why, for the history."},
-	"If-Match": {"string", "The version that the change is based on, in quotes, as ETag gave it."},
+	"name":       {"string", "The account's name; its slashes are written \"~\"."},
+	"group":      {"string", "The group's name; its slashes are written \"~\"."},
+	"member":     {"string", "An account, user:NAME or robot:NAME; the slashes of its name are written \"~\"."},
+	"id":         {"string", "The id that a listing shows."},
+	"version":    {"integer", "The number of a version, from 1."},
+	"n":          {"integer", fmt.Sprintf("How many items at most, from 1 to %d, which is the default.", maxPage)},
+	"after":      {"string", "What \"next\" of the part before said; without it the list begins."},
+	"owner":      {"string", fmt.Sprintf("Whose to show, user:NAME or robot:NAME, or %q for everybody's; without it the caller's own.", client.Everybody)},
+	"action":     {"string", "What is to be done: pull, push, create-tag, move-tag, delete, or an administrative right."},
+	"repository": {"string", "The repository, or for an administrative right any name in the tree."},
+	"tag":        {"string", "The tag; without it, any."},
+	"sum":        {"string", "The SHA-256 of a key's secret, in hexadecimal: only that key, if the caller may see it."},
+	"reason":     {"string", "Why, for the history."},
+	"If-Match":   {"string", "The version that the change is based on, in quotes, as ETag gave it."},
 }
 
 func parameterOf(name, in string) apiParameter {

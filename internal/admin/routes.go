@@ -122,12 +122,20 @@ var routes = []route{
 	},
 
 	{
-		method: "GET", pattern: "/policy", id: "showPolicy", summary: "Show the policy", who: holders(access.ManagePolicy, registry),
+		method: "GET", pattern: "/policy", id: "showPolicy", summary: "Show the policy, or the part of it that the caller manages", who: holders(access.ManagePolicy, anywhere),
 		out: client.Policy{}, serve: (*call).showPolicy,
 	},
 	{
-		method: "PUT", pattern: "/policy", id: "applyPolicy", summary: "Replace the version of the policy that If-Match names", who: holders(access.ManagePolicy, registry),
+		method: "PUT", pattern: "/policy", id: "applyPolicy", summary: "Replace the version of the policy that If-Match names, or the part of it that the caller manages", who: holders(access.ManagePolicy, anywhere),
 		query: "reason", header: "If-Match", in: document{"application/yaml", "text/plain"}, out: client.Policy{}, serve: (*call).applyPolicy,
+	},
+	{
+		method: "POST", pattern: "/explain", id: "explain", summary: "Explain what the policy decides about a request", who: holders(access.ManagePolicy, anywhere),
+		in: client.Question{}, out: client.Explanation{}, serve: (*call).explain,
+	},
+	{
+		method: "GET", pattern: "/who-can", id: "whoCan", summary: "List the rules that give an action on a repository", who: holders(access.ManagePolicy, anywhere),
+		query: "action repository tag", out: client.WhoCan{}, serve: (*call).whoCan,
 	},
 	{
 		method: "GET", pattern: "/policy/versions", id: "listPolicyVersions", summary: "List the versions of the policy, newest first", who: holders(access.ManagePolicy, registry),

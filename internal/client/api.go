@@ -181,6 +181,22 @@ func (c *Client) ApplyPolicy(ctx context.Context, document []byte, base int64, r
 	return out, err
 }
 
+// Explain asks what the policy says to a request, and why.
+func (c *Client) Explain(ctx context.Context, q Question) (Explanation, error) {
+	return send[Explanation](ctx, c, http.MethodPost, q, "explain")
+}
+
+// WhoCan asks who may do action to a repository, or to one of its tags.
+func (c *Client) WhoCan(ctx context.Context, action, repository, tag string) (WhoCan, error) {
+	var out WhoCan
+	query := url.Values{"action": {action}, "repository": {repository}}
+	if tag != "" {
+		query.Set("tag", tag)
+	}
+	err := c.do(ctx, ask{method: http.MethodGet, path: []string{"who-can"}, query: query}, &out)
+	return out, err
+}
+
 // Sweep runs a sweep and waits for its end.
 func (c *Client) Sweep(ctx context.Context, r SweepRequest) (Sweep, error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepPatience)

@@ -171,6 +171,32 @@ type Policy struct {
 	Document string `json:"document"`
 }
 
+// A Question is the body of POST /explain: what the policy says to one request.
+type Question struct {
+	// Principal is "user:NAME", "robot:NAME", "external:NAME (ISSUER)" or
+	// "anonymous"; "" is the caller. Local ones are in the groups that they are in
+	// now.
+	Principal  string            `json:"principal,omitempty"`
+	Claims     map[string]string `json:"claims,omitempty"` // of an external principal
+	Action     string            `json:"action"`
+	Repository string            `json:"repository,omitempty"` // or a name in the tree, for an administrative right
+	Tag        string            `json:"tag,omitempty"`
+	Address    string            `json:"address,omitempty"` // of the client
+	TLS        bool              `json:"tls,omitempty"`
+	Time       *time.Time        `json:"time,omitempty"` // absent: now
+	Key        string            `json:"key,omitempty"`  // id of the access key that it comes with
+}
+
+// An Explanation is the answer: the decision, and why.
+type Explanation struct {
+	Principal string   `json:"principal"`
+	Groups    []string `json:"groups"`
+	access.Explanation
+}
+
+// WhoCan is who may do something, by the policy.
+type WhoCan access.Access
+
 // A SweepRequest is the body of POST /gc.
 type SweepRequest struct {
 	DryRun bool `json:"dryRun,omitempty"`

@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/oci"
+)
+
+// explain says what the policy decides about one request and why, by the
+// evaluator that decides /v2/. Who manages that part of the policy may ask.
+func (c *call) explain() error {
+	var in client.Question
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	facts := access.Facts{
+		Principal: in.Principal, Claims: in.Claims, Action: access.Action(in.Action), Repository: in.Repository, Tag: in.Tag,
+		Address: in.Address, TLS: in.TLS, Time: c.authority.Now,
+	}
+	if in.Time != nil {
+		facts.Time = in.Time.UTC()
+	}
+	if facts.Principal == "" {
+		facts.Principal = c.principal().String()
+	}
+	query, err := facts.Query()
+	if err != nil {
+		return badRequest("%s", err) // its text is fit for the client
+	}
+	if err := c.authority.CheckManage(access.ManagePolicy, query.Name); err != nil {
+		return err
+	}
+	if err := c.identify(&query, in.Key); err != nil {
+		return err
+	}
+	x := c.authority.Policy.Explain(query).Within(c.authority.Part(access.ManagePolicy))
+	return c.json(http.StatusOK, client.Explanation{
+		Principal: query.Principal.String(), Groups: list(query.Principal.Groups), Explanation: x,
+	})
+}
+
+// identify completes a local principal with what is true of its account now, and
+// with what one of its access keys keeps.
+func (c *call) identify(q *access.Query, keyID string) error {
+	if kind := q.Principal.Kind; kind != access.User && kind != access.Robot {
+		if keyID != "" {
+			return badRequest("field \"key\": only users and robots have access keys")
+		}
+		return nil
+	}
+	a, err := c.door.Accounts.Find(c.r.Context(), account.Name{Kind: q.Principal.Kind, Name: q.Principal.Name})
+	if err != nil {
+		return err
+	}
+	q.Principal = a.Principal()
+	if keyID == "" {
+		return nil
+	}
+	k, err := c.door.Accounts.Key(c.r.Context(), keyID)
+	if err != nil {
+		return err
+	}
+	if k.AccountID != a.UID {
+		return badRequest("field \"key\": the key is not one of %s", q.Principal)
+	}
+	q.Narrowing, q.Method = k.Narrowing, "key"
+	return nil
+}
+
+// whoCan lists the rules that give an action on a name.
+func (c *call) whoCan() error {
+	action := access.Action(c.query.Get("action"))
+	name, tag := c.query.Get("repository"), c.query.Get("tag")
+	// Facts check the action, the name and the tag; who asks does not matter.
+	query, err := access.Facts{Principal: "anonymous", Action: action, Repository: name, Tag: tag}.Query()
+	if err != nil {
+		return badRequest("%s", err) // its text is fit for the client
+	}
+	if err := c.authority.CheckManage(access.ManagePolicy, name); err != nil {
+		return err
+	}
+	query.Tag, query.AnyTag = oci.Tag(tag), tag == ""
+	return c.json(http.StatusOK, client.WhoCan(c.authority.Policy.WhoCan(query)))
+}

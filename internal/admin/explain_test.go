@@ -1,0 +1,74 @@
+package admin_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/client"
+)
+
+func TestExplain(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		ask := func(body string) req { return req{method: "POST", path: "/explain", body: body} }
+		x := read[client.Explanation](f, b, 200, ask(`{"principal":"user:alice","action":"push","repository":"team-a/app","tag":"v1"}`))
+		if !x.Allowed || x.Principal != "user:alice" || len(x.Rules) != 1 || x.Rules[0].Line != 6 {
+			t.Errorf("alice: %+v", x)
+		}
+		x = read[client.Explanation](f, b, 200, ask(`{"principal":"user:mallory","action":"push","repository":"team-a/app"}`))
+		if x.Allowed || len(x.Nearest) == 0 || x.Nearest[0].Lacks[0].What != "subject" {
+			t.Errorf("mallory: %+v", x)
+		}
+		// What a key keeps counts, and only its owner's keys are asked about.
+		k, _ := f.key(robot("ci"), 3600e9, nil, []string{"pull"})
+		x = read[client.Explanation](f, b, 200, ask(`{"principal":"robot:ci","action":"push","repository":"team-a/app","key":"`+k.ID+`"}`))
+		if x.Allowed || x.Narrowed == "" || len(x.Rules) != 1 {
+			t.Errorf("a narrowed key: %+v", x)
+		}
+		f.refused(b, 400, ask(`{"principal":"user:alice","action":"push","repository":"team-a/app","key":"`+k.ID+`"}`))
+		for _, body := range []string{
+			`{"principal":"nobody","action":"pull","repository":"a"}`, `{"action":"fly","repository":"a"}`, `{"action":"pull"}`,
+			`{"action":"pull","repository":"A"}`, `{"action":"pull","repository":"a","tag":"-"}`, `{"action":"pull","repository":"a","address":"x"}`,
+			`{"action":"pull","repository":"a","time":"noon"}`, `{"principal":"anonymous","action":"pull","repository":"a","key":"x"}`,
+		} {
+			f.refused(b, 400, ask(body))
+		}
+		f.refused(b, 404, ask(`{"principal":"user:nobody","action":"pull","repository":"a"}`))
+	})
+}
+
+// S-38: who does not manage that part of the policy learns nothing, whether the
+// account and the repository exist or not.
+func TestExplainIsForManagers(t *testing.T) {
+	f := onSQLite(t)
+	b := f.as("alice")
+	var first string
+	for _, who := range []string{"user:alice", "user:admin", "user:nobody"} {
+		p := f.refused(b, 403, req{method: "POST", path: "/explain", body: `{"principal":"` + who + `","action":"pull","repository":"team-a/app"}`})
+		if first == "" {
+			first = p.Detail
+		}
+		if p.Detail != first {
+			t.Errorf("%s: %q, and before %q", who, p.Detail, first)
+		}
+	}
+	f.refused(b, 403, req{method: "GET", path: "/who-can?action=pull&repository=team-a/app"})
+}
+
+func TestWhoCan(t *testing.T) {
+	f := onSQLite(t)
+	b := f.as("admin")
+	ask := func(query string) req { return req{method: "GET", path: "/who-can?" + query} }
+	found := read[client.WhoCan](f, b, 200, ask("action=push&repository=team-a/app"))
+	var subjects []string
+	for _, g := range found.Gives {
+		subjects = append(subjects, g.Subjects...)
+	}
+	if got := strings.Join(subjects, " "); got != "group:admins robot:ci user:alice" {
+		t.Errorf("push: %s", got)
+	}
+	for _, query := range []string{"", "action=push", "action=fly&repository=a", "repository=a", "action=push&repository=" + url.QueryEscape("a:b"), "q=x"} {
+		f.refused(b, 400, ask(query))
+	}
+}
