@@ -145,3 +145,64 @@ func TestSecrets(t *testing.T) {
 		t.Error("nothing was logged, so nothing is proven")
 	}
 }
+
+// Whoever manages a part of the policy sees and replaces that part, and nothing
+// else changes, comments included (S-38).
+func TestPolicyParts(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		const whole = `# Ours.
+version: 2
+rules:
+  - name: administrators # keep
+    subjects: ["group:admins"]
+    repositories: ["**"]
+    actions: [pull, push, delete, admin]
+  - name: team-a-manager
+    subjects: ["user:alice"]
+    repositories: ["team-a/**"]
+    actions: [manage-policy]
+  - name: elsewhere
+    subjects: ["user:mallory"]
+    repositories: ["team-b/**"]
+    actions: [pull]
+  - name: team-a-pull
+    # they asked for it
+    subjects: ["user:mallory"]
+    repositories: ["team-a/app"]
+    actions: [pull]
+`
+		put := func(text, base string) req {
+			return req{method: "PUT", path: "/policy", body: text, contentType: "application/yaml", ifMatch: base}
+		}
+		show := req{method: "GET", path: "/policy"}
+		root, alice := f.as("admin"), f.as("alice")
+		f.want(root, 200, put(whole, `"2"`))
+		part := read[client.Policy](f, alice, 200, show)
+		for text, want := range map[string]bool{"team-a-manager": true, "team-a-pull": true, "they asked for it": true, "administrators": false, "elsewhere": false, "team-b": false} {
+			if strings.Contains(part.Document, text) != want {
+				t.Errorf("%q in the part of alice: %t\n%s", text, !want, part.Document)
+			}
+		}
+		edited := strings.Replace(part.Document, "actions: [pull]", "actions: [pull, push]", 1)
+		f.refused(alice, 412, put(edited, `"2"`))
+		f.want(alice, 200, put(edited, `"3"`))
+		if got := read[client.Policy](f, root, 200, show).Document; got != strings.Replace(whole, "repositories: [\"team-a/app\"]\n    actions: [pull]", "repositories: [\"team-a/app\"]\n    actions: [pull, push]", 1) {
+			t.Errorf("the whole is now\n%s", got)
+		}
+		for what, text := range map[string]string{
+			"a rule outside":                 edited + "  - name: more\n    subjects: [\"user:alice\"]\n    repositories: [\"team-b/**\"]\n    actions: [pull]\n",
+			"a rule that reaches outside":    edited + "  - name: more\n    subjects: [\"user:alice\"]\n    repositories: [\"**\"]\n    actions: [pull]\n",
+			"a right that alice has not":     strings.Replace(edited, "[manage-policy]", "[manage-policy, manage-keys]", 1),
+			"a rule with an outside's name":  edited + "  - name: elsewhere\n    subjects: [\"user:alice\"]\n    repositories: [\"team-a/**\"]\n    actions: [pull]\n",
+			"nothing that leaves alice here": "version: 2\nrules: []\n",
+		} {
+			if w := f.do(alice, put(text, `"4"`)); w.Code != 400 && w.Code != 403 {
+				t.Errorf("%s: %d %s", what, w.Code, w.Body)
+			}
+		}
+		f.refused(f.as("mallory"), 403, show)
+		f.refused(alice, 403, req{method: "GET", path: "/policy/versions/1"})
+		f.want(alice, 200, req{method: "POST", path: "/explain", body: `{"principal":"user:mallory","action":"pull","repository":"team-a/app"}`})
+		f.refused(alice, 403, req{method: "POST", path: "/explain", body: `{"principal":"user:mallory","action":"pull","repository":"team-b/app"}`})
+	})
+}

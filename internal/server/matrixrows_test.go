@@ -110,6 +110,10 @@ var matrixRows = []matrixRow{
 	{route: "showPolicy", method: "GET", target: "/api/v1/policy"},
 	{route: "applyPolicy", method: "PUT", target: "/api/v1/policy", body: matrixPolicy, header: "Content-Type: application/yaml\nIf-Match: \"1\""},
 	{route: "listPolicyVersions", method: "GET", target: "/api/v1/policy/versions"},
+	{route: "explain", method: "POST", target: "/api/v1/explain", note: "about team/app", body: `{"principal":"anonymous","action":"pull","repository":"team/app"}`, header: jsonBody},
+	{route: "explain", method: "POST", target: "/api/v1/explain", note: "about other/app", body: `{"principal":"anonymous","action":"pull","repository":"other/app"}`, header: jsonBody},
+	{route: "whoCan", method: "GET", target: "/api/v1/who-can?action=push&repository=team/app"},
+	{route: "whoCan", method: "GET", target: "/api/v1/who-can?action=push&repository=other/app"},
 	{route: "showPolicyVersion", method: "GET", target: "/api/v1/policy/versions/1"},
 
 	{route: "sweepStatus", method: "GET", target: "/api/v1/gc"},
