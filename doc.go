@@ -13,14 +13,14 @@
 //	lastuse       <-
 //	account       <- access lastuse
 //	federation    <- access
-//	token         <- access lastuse inbound
+//	token         <- access lastuse inbound ledger
 //	gc            <- oci blob
-//	ledger        <- access
+//	ledger        <- oci access
 //	metadata      <- oci access registry account token gc ledger
 //	inbound       <- access
-//	distribution  <- oci access registry blob inbound
-//	client        <- oci access
-//	admin         <- oci access registry account token gc client inbound
+//	distribution  <- oci access registry blob inbound ledger
+//	client        <- oci access ledger
+//	admin         <- oci access registry account token gc client inbound ledger
 //	config        <-
 //	server        <- *
 //

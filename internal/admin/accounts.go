@@ -152,6 +152,7 @@ func (c *call) changeAccount() error {
 	case *in.Disabled:
 		change = c.door.Accounts.Disable
 	}
+	c.event.Action = map[bool]string{true: "disable", false: "enable"}[*in.Disabled]
 	if err := change(c.r.Context(), c.target()); err != nil {
 		return err
 	}

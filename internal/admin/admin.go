@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/client"
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -27,7 +28,10 @@ type Deps struct {
 	Accounts *account.Service
 	Tokens   *token.Service
 	Sweeper  *gc.Sweeper
-	Gate     Gate
+	Book     ledger.Book
+	// Ledger takes the events of refusals, and of what changes nothing.
+	Ledger *ledger.Recorder
+	Gate   Gate
 }
 
 // Options adjust New. The zero value works for tests.
@@ -104,9 +108,10 @@ func (h *door) serve(c *call) {
 		err = c.readQuery(c.route.query)
 	}
 	if err == nil {
+		c.begin()
 		err = c.route.serve(c)
 	}
-	if err != nil {
+	if err = c.record(err); err != nil {
 		c.fail(err)
 		return
 	}

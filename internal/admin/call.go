@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // maxPage is the most that one part of a list holds, and the default.
@@ -31,6 +32,7 @@ type call struct {
 	route     route // zero where there is none
 	authority access.Authority
 	query     url.Values
+	event     *ledger.Event // of a route that changes something, once it is entered
 }
 
 func (c *call) principal() access.Principal { return c.authority.Identity.Principal }

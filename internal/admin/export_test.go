@@ -10,13 +10,14 @@ type Route struct {
 	// Decided: it says who may. Admin: for administrators alone. Narrowed: for
 	// narrowed credentials too.
 	Decided, Admin, Narrowed bool
+	Quiet                    bool // leaves no event when it is done
 }
 
 // Routes returns all of the API.
 func Routes() []Route {
 	var out []Route
 	for _, rt := range routes {
-		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.success(), rt.who.decided(), rt.who.own == nothing, rt.who.own == everything})
+		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.success(), rt.who.decided(), rt.who.own == nothing, rt.who.own == everything, !rt.changes()})
 	}
 	return out
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/blob/file"
 	"github.com/sallyport/sallyport/internal/client"
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -50,6 +51,7 @@ type fixture struct {
 	db       *metadata.DB
 	accounts *account.Service
 	tokens   *token.Service
+	ledger   *ledger.Recorder
 	api      http.Handler
 
 	mu  sync.Mutex
@@ -85,17 +87,19 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	f.ok(err)
 	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, access.Authority{Identity: access.Identity{Principal: a.Principal()}})
 	f.ok(err)
+	f.ledger = ledger.NewRecorder(db.Ledger(), ledger.RecorderOptions{Now: f.clock, Logger: logger})
+	t.Cleanup(func() { f.ledger.Close() })
 	f.tokens, err = token.New(t.Context(), token.Deps{
 		Store: db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: db,
 		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(),
-	}, token.Options{Issuer: "https://reg.test", Service: service, Now: f.clock, Logger: logger})
+	}, token.Options{Issuer: "https://reg.test", Service: service, Now: f.clock, Logger: logger, Ledger: f.ledger})
 	f.ok(err)
 	t.Cleanup(func() { f.tokens.Close() })
 	blobs, err := file.New(t.TempDir(), file.Options{})
 	f.ok(err)
 	t.Cleanup(func() { blobs.Close() })
 	f.api = admin.New(admin.Deps{
-		Accounts: f.accounts, Tokens: f.tokens, Gate: f.tokens,
+		Accounts: f.accounts, Tokens: f.tokens, Gate: f.tokens, Book: db.Ledger(), Ledger: f.ledger,
 		Sweeper: gc.New(db.Sweeps(), blobs, gc.Options{Now: f.clock, Logger: logger}),
 	}, admin.Options{
 		Realm: func(*http.Request) string { return realm }, Service: service, Logger: logger,
@@ -211,6 +215,16 @@ func (q req) String() string { return q.method + " " + q.path }
 // do sends q and returns the answer.
 func (f *fixture) do(b bearer, q req) *httptest.ResponseRecorder {
 	f.t.Helper()
+	w := f.doUnchecked(b, q)
+	if w.Code >= 500 {
+		f.t.Errorf("%s: %d %s\n%s", q, w.Code, w.Body, f.logged())
+	}
+	return w
+}
+
+// doUnchecked is do for what may go wrong inside.
+func (f *fixture) doUnchecked(b bearer, q req) *httptest.ResponseRecorder {
+	f.t.Helper()
 	var body io.Reader
 	if q.body != "" {
 		body = strings.NewReader(q.body)
@@ -238,9 +252,6 @@ func (f *fixture) send(r *http.Request) *httptest.ResponseRecorder {
 	f.api.ServeHTTP(w, r)
 	if w.Header().Get("Cache-Control") != "no-store" {
 		f.t.Errorf("%s %s: Cache-Control is %q", r.Method, r.URL, w.Header().Get("Cache-Control"))
-	}
-	if w.Code >= 500 {
-		f.t.Errorf("%s %s: %d %s\n%s", r.Method, r.URL, w.Code, w.Body, f.logged())
 	}
 	if w.Code >= 400 {
 		f.checkProblem(r, w)

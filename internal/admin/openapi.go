@@ -180,6 +180,14 @@ var parameters = map[string]struct{ kind, text string }{
 	"sum":        {"string", "The SHA-256 of a key's secret, in hexadecimal: only that key, if the caller may see it."},
 	"reason":     {"string", "Why, for the history."},
 	"If-Match":   {"string", "The version that the change is based on, in quotes, as ETag gave it."},
+	"before":     {"integer", "Events before the one with this number, the newest first; without it and \"after\" from the end."},
+	"who":        {"string", "Events of this principal, such as user:alice."},
+	"what":       {"string", "Events of this kind, such as push."},
+	"where":      {"string", "Events of this repository, or with /** at its end of all below it too."},
+	"request":    {"string", "Events of the request with this id."},
+	"since":      {"string", "Events since this time (RFC 3339)."},
+	"until":      {"string", "Events before this time (RFC 3339)."},
+	"denied":     {"boolean", "Only what was denied or failed."},
 }
 
 func parameterOf(name, in string) apiParameter {

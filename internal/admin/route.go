@@ -21,10 +21,10 @@ type route struct {
 	out             any    // zero value of the answer's type, or a document; nil: nothing
 	status          int    // of success; 0: 200, or 204 without an answer
 	again           bool   // creating what is there already, just so, is answered 200
-	// kind and object are of the event that the ledger records: what happened,
-	// such as "account.disabled", and to what, such as "{name}".
-	kind, object string
-	serve        func(*call) error
+	// kind says what the event is that the ledger records, such as "key.rotate",
+	// where the pattern does not say it (see about); quiet leaves none.
+	kind  string
+	serve func(*call) error
 }
 
 // A document is a body that is not JSON of ours: its media types.

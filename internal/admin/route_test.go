@@ -51,6 +51,7 @@ var samples = map[string]struct {
 	"GET /who-can":                            {req{path: "/who-can?action=pull&repository=team-a/app"}, 200, 403},
 	"GET /policy/versions":                    {req{path: "/policy/versions"}, 200, 403},
 	"GET /policy/versions/{version}":          {req{path: "/policy/versions/1"}, 200, 403},
+	"GET /audit":                              {req{path: "/audit?n=1"}, 200, 403},
 	"GET /gc":                                 {req{path: "/gc"}, 200, 403},
 	"POST /gc":                                {req{path: "/gc", body: `{"dryRun":true}`}, 200, 403},
 }

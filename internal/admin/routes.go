@@ -147,11 +147,16 @@ var routes = []route{
 	},
 
 	{
+		method: "GET", pattern: "/audit", id: "listAudit", summary: "Show the record of what happened", who: holders(access.ReadAudit, anywhere),
+		query: "n after before who what where request since until denied", out: client.AuditPage{}, serve: (*call).listAudit,
+	},
+
+	{
 		method: "GET", pattern: "/gc", id: "sweepStatus", summary: "Show whether a sweep is running and what the last one did", who: holders(access.Operate, registry),
 		out: client.SweepStatus{}, serve: (*call).sweepStatus,
 	},
 	{
 		method: "POST", pattern: "/gc", id: "sweep", summary: "Sweep now and wait for the end", who: holders(access.Operate, registry),
-		in: client.SweepRequest{}, out: client.Sweep{}, serve: (*call).sweep,
+		in: client.SweepRequest{}, out: client.Sweep{}, kind: "sweep.run", serve: (*call).sweep,
 	},
 }

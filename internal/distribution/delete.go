@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
@@ -15,9 +16,9 @@ func (c *call) deleteManifest() error {
 		return err
 	}
 	if d := c.ref.Digest(); d != "" {
-		err = view.DeleteManifest(c.r.Context(), c.repo, d, nil)
+		err = view.DeleteManifest(c.changing(c.event(ledger.Delete, "delete-manifest")), c.repo, d, nil)
 	} else {
-		err = view.DeleteTag(c.r.Context(), c.repo, c.ref.Tag(), nil)
+		err = view.DeleteTag(c.changing(c.event(ledger.Delete, "delete-tag")), c.repo, c.ref.Tag(), nil)
 	}
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func (c *call) deleteBlob() error {
 	if err != nil {
 		return err
 	}
-	err = view.DeleteBlob(c.r.Context(), c.repo, c.digest)
+	err = view.DeleteBlob(c.changing(c.event(ledger.Delete, "delete-blob")), c.repo, c.digest)
 	if errors.Is(err, oci.Unsupported) { // in use: not now
 		c.w.Header().Set("Allow", "GET, HEAD")
 	}

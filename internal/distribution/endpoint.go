@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/inbound"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/registry"
 )
 
@@ -31,6 +32,10 @@ type Options struct {
 	Service string
 	// Logger gets the errors that clients are not told; nil discards them.
 	Logger *slog.Logger
+	// Ledger takes the events of pulls and refusals; nil records none of them.
+	Ledger *ledger.Recorder
+	// OmitPulls leaves no events of pulls.
+	OmitPulls bool
 }
 
 // New returns the handler of /v2 and everything below it. Each request works on
@@ -43,7 +48,10 @@ func New(r registry.Registry, gate Gate, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &door{registry: r, gate: gate, realm: o.Realm, service: o.Service, log: o.Logger}
+	return &door{
+		registry: r, gate: gate, realm: o.Realm, service: o.Service, log: o.Logger,
+		ledger: o.Ledger, omitPulls: o.OmitPulls,
+	}
 }
 
 type door struct {
@@ -52,6 +60,9 @@ type door struct {
 	realm    func(*http.Request) string
 	service  string
 	log      *slog.Logger
+
+	ledger    *ledger.Recorder
+	omitPulls bool
 }
 
 // A call is one request with all that a handler may use to answer it. A handler
@@ -66,6 +77,7 @@ type call struct {
 	authority access.Authority // as the gate said last; only its end is the first
 	guarded   registry.Registry
 	body      body
+	pending   *ledger.Event // of a change; nil until one is tried
 }
 
 // A body is a request's, and knows whether any of it was waited for.
@@ -195,7 +207,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Vary"] = vary
 	c := &call{door: d, w: w, r: r}
 	if err := d.serve(c); err != nil {
-		d.fail(c, err)
+		d.fail(c, c.refused(err))
 	}
 }
 

@@ -27,6 +27,9 @@ func (c *call) getManifest() error {
 	if err != nil {
 		return err
 	}
+	if err := c.pulled("manifest", m.Digest); err != nil {
+		return err
+	}
 	// One array for all values: this is the request that is made most.
 	v := []string{string(m.Digest), `"` + string(m.Digest) + `"`, m.MediaType, strconv.Itoa(len(m.Bytes))}
 	h := c.w.Header()
@@ -93,6 +96,9 @@ func (c *call) getBlob() error {
 	}
 	defer b.Close()
 	if err := c.checkRange(b.Size()); err != nil {
+		return err
+	}
+	if err := c.pulled("blob", c.digest); err != nil {
 		return err
 	}
 	if c.blobHeaders() {

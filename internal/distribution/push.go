@@ -306,7 +306,7 @@ func (c *call) putManifest() error {
 	if err != nil {
 		return err
 	}
-	saved, err := view.PutManifest(ctx, c.repo, m, nil, tags...)
+	saved, err := view.PutManifest(c.changing(c.pushed(m.Digest, tags)), c.repo, m, nil, tags...)
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/oci"
 )
 
 // A Kind says what an event is about.
@@ -142,6 +144,36 @@ func (e *Event) From(o access.Origin) {
 		e.Address = o.Address.String()
 	}
 	e.TLS, e.UserAgent, e.RequestID = o.TLS, o.UserAgent, o.RequestID
+}
+
+// Deny fills in why policy or credential denied it to au: the action that is
+// missing, and the rule or the protection that decided.
+func (e *Event) Deny(au access.Authority, why *access.Denied) {
+	e.Decision, e.Reason = Denied, ByPolicy
+	e.Set("needs", string(why.Action))
+	q := access.Query{Action: why.Action, Tag: why.Tag, AnyTag: why.Tag == ""}
+	if why.Resource != access.API {
+		q.Name = why.Resource.Name
+	}
+	d := au.Decide(q)
+	e.Rule = cmp.Or(why.Protection, name(d.Protection), name(d.Rule))
+	if d.Narrowed {
+		e.Reason = ByNarrowing
+	}
+}
+
+// Allow fills in the rule that gives au the right to do a in the event's
+// repository.
+func (e *Event) Allow(au access.Authority, a access.Action) {
+	e.Rule = name(au.Decide(access.Query{Action: a, Name: e.Repository, Tag: oci.Tag(e.Tag), AnyTag: e.Tag == ""}).Rule)
+}
+
+// name returns what to call a rule or protection: a nameless one by its line.
+func name(s access.Statement) string {
+	if s.Name == "" && s.Line > 0 {
+		return "line " + strconv.Itoa(s.Line)
+	}
+	return s.Name
 }
 
 // Equal reports whether e and o say the same.

@@ -31,6 +31,14 @@ func (db *DB) change(ctx context.Context, fn func(context.Context, *tx) error) e
 	})
 }
 
+// note lets fill complete the event that is pending in ctx, if there is one,
+// with what only the transaction knows. It may be called again.
+func note(ctx context.Context, fill func(e *ledger.Event)) {
+	if e := ledger.Pending(ctx); e != nil && !e.Recorded() {
+		fill(e)
+	}
+}
+
 // Append implements ledger.Store. Losing the last events in a crash of the
 // machine is what their callers accept.
 func (b book) Append(ctx context.Context, events []ledger.Event) error {

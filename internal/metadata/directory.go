@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // directory implements account.Directory.
@@ -61,6 +63,17 @@ func (d directory) AddAccounts(ctx context.Context, as ...account.Account) error
 				return wrap(err, "%s:%s", a.Kind, a.Name)
 			}
 		}
+		note(ctx, func(e *ledger.Event) {
+			names := make([]string, len(as))
+			for i, a := range as {
+				names[i] = string(a.Kind) + ":" + a.Name
+			}
+			if len(as) == 1 {
+				e.Object = names[0]
+			} else {
+				e.Set("accounts", strings.Join(names, " "))
+			}
+		})
 		return nil
 	})
 	return wrap(err, "add accounts")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 const keyColumns = `SELECT k.id, k.account_uid, a.kind || ':' || a.name, k.name, k.sum, k.narrowing, k.creator, k.creator_key,
@@ -34,6 +35,13 @@ func (d directory) AddKey(ctx context.Context, k account.Key) error {
 				return err
 			}
 		}
+		note(ctx, func(e *ledger.Event) {
+			if e.Object == "" {
+				e.Object = "key:" + k.ID
+			}
+			e.Set("key", k.ID)
+			e.Set("owner", k.Owner)
+		})
 		return t.addKey(ctx, k)
 	})
 	return wrap(err, "add key %s", k.ID)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // LatestPolicy implements account.Policies.
@@ -56,6 +58,10 @@ func (d directory) SavePolicy(ctx context.Context, v account.PolicyVersion, base
 		if latest != base {
 			return account.ErrConflict
 		}
+		note(ctx, func(e *ledger.Event) {
+			e.Set("version", strconv.FormatInt(v.Version, 10))
+			e.Set("why", v.Reason)
+		})
 		_, err = t.exec(ctx, `INSERT INTO policy (version, document, author, reason, applied) VALUES ($1, $2, $3, $4, $5)`,
 			args{v.Version, v.Document, v.Author, v.Reason, micros(v.Applied)})
 		return err

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/oci"
 )
 
@@ -268,6 +270,15 @@ func (s sweeps) SaveSweep(ctx context.Context, r gc.Report) error {
 		return wrap(err, "save sweep")
 	}
 	err = s.db.change(ctx, func(ctx context.Context, t *tx) error {
+		note(ctx, func(e *ledger.Event) {
+			e.Set("uploads", strconv.FormatInt(r.Uploads, 10))
+			e.Set("links", strconv.FormatInt(r.Links, 10))
+			e.Set("blobs", strconv.FormatInt(r.Blobs, 10))
+			e.Set("bytes", strconv.FormatInt(r.Bytes, 10))
+			if r.Err != "" {
+				e.Decision, e.Reason = ledger.Failed, r.Err
+			}
+		})
 		if _, err := t.exec(ctx, `INSERT INTO sweep (started, report) VALUES ($1, $2)
 			ON CONFLICT (started) DO UPDATE SET report = excluded.report`, args{micros(r.Started), string(text)}); err != nil {
 			return err

@@ -116,6 +116,8 @@ var matrixRows = []matrixRow{
 	{route: "whoCan", method: "GET", target: "/api/v1/who-can?action=push&repository=other/app"},
 	{route: "showPolicyVersion", method: "GET", target: "/api/v1/policy/versions/1"},
 
+	{route: "listAudit", method: "GET", target: "/api/v1/audit?n=1"},
+
 	{route: "sweepStatus", method: "GET", target: "/api/v1/gc"},
 	{route: "sweep", method: "POST", target: "/api/v1/gc", body: `{"dryRun":true}`, header: jsonBody},
 }

@@ -42,10 +42,11 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 		}
 	}
 	now := s.now()
-	token, err := s.accessToken(now, id, given)
+	token, jti, err := s.accessToken(now, id, given)
 	if err != nil {
 		return answer{}, err
 	}
+	req.issued(id, session, jti, given)
 	if session.ID != "" {
 		if err := s.deps.Store.MakeRoom(ctx, session.AccountID, now, maxSessions, keptSessions); err != nil {
 			return answer{}, fmt.Errorf("make room for a session: %w", err)
@@ -66,16 +67,15 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 }
 
 // accessToken signs a token that ends with its lifetime or with the credential
-// it came of, whichever is sooner.
-func (s *Service) accessToken(now time.Time, id access.Identity, given access.Grants) (string, error) {
+// it came of, whichever is sooner. It returns the token's id too.
+func (s *Service) accessToken(now time.Time, id access.Identity, given access.Grants) (token, jti string, err error) {
 	life := s.options.Lifetime
 	if s.options.TestExpiry > 0 {
 		life = s.options.TestExpiry
 	}
 	end := earlier(now.Add(life), id.Expires)
-	jti, err := s.newID()
-	if err != nil {
-		return "", err
+	if jti, err = s.newID(); err != nil {
+		return "", "", err
 	}
 	c := claims{
 		Issuer: s.options.Issuer, Audience: s.options.Service,
@@ -91,11 +91,11 @@ func (s *Service) accessToken(now time.Time, id access.Identity, given access.Gr
 		c.Outsider = outsiderOf(id)
 	}
 	if c.Expires <= c.Issued {
-		return "", refuse(invalidGrant, "the credential is about to end")
+		return "", "", refuse(invalidGrant, "the credential is about to end")
 	}
-	token, err := s.keys.newest().sign(c)
+	token, err = s.keys.newest().sign(c)
 	if err == nil && len(token) > maxIssued {
 		err = refuse(invalidRequest, "too many scopes for one token; ask for fewer")
 	}
-	return token, err
+	return token, jti, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/inbound"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // maxForm bounds the body of POST /token, in bytes.
@@ -22,6 +23,7 @@ type request struct {
 	from       access.Origin
 	offline    bool   // an identity token is wanted too
 	client     string // who asks, for the list of sessions
+	event      *ledger.Event
 }
 
 // parse reads a token request: docker's token.md for GET, RFC 6749 §4.3.2 and

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/lastuse"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 const (
@@ -66,6 +67,7 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now
 	Rand   io.Reader        // nil: crypto/rand.Reader
 	Logger *slog.Logger     // nil: discard
+	Ledger *ledger.Recorder // takes the events of tokens and refusals; nil: none
 }
 
 // A Service issues and verifies tokens. It is safe for concurrent use; Close it

@@ -1,0 +1,96 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/ledger"
+)
+
+// listAudit shows the record: all of it to who may read it all, to others what
+// is of the parts of the tree that they may read (L-06).
+func (c *call) listAudit() error {
+	q, err := c.auditQuery()
+	if err != nil {
+		return err
+	}
+	if c.door.Ledger != nil {
+		// What happened before the question is in the answer.
+		if err := c.door.Ledger.Flush(c.r.Context()); err != nil {
+			return fmt.Errorf("write what waits: %w", err)
+		}
+	}
+	all := c.authority.MayManage(access.ReadAudit, "")
+	anchor, head, err := c.door.Book.Ends(c.r.Context())
+	if err != nil {
+		return err
+	}
+	found, err := c.door.Book.Read(c.r.Context(), q)
+	if err != nil {
+		return err
+	}
+	page := client.AuditPage{Items: []client.AuditEvent{}}
+	for _, s := range found.Events {
+		if all || c.mayRead(&s.Event) {
+			page.Items = append(page.Items, client.AuditEvent{Event: s.Event, Prev: s.Prev.String(), Hash: s.Hash.String()})
+		}
+	}
+	if all {
+		page.Anchor = &client.AuditLink{Seq: anchor.Seq, Hash: anchor.Hash.String()}
+		page.Head = &client.AuditLink{Seq: head.Seq, Hash: head.Hash.String()}
+	}
+	if found.Next.Given {
+		page.Next = strconv.FormatInt(found.Next.N, 10)
+	}
+	return c.json(http.StatusOK, page)
+}
+
+// auditQuery reads what the query asks for.
+func (c *call) auditQuery() (ledger.Query, error) {
+	get := c.query.Get
+	n, _, err := c.page()
+	if err != nil {
+		return ledger.Query{}, err
+	}
+	q := ledger.Query{Principal: get("who"), Repository: get("where"), Kind: ledger.Kind(get("what")), RequestID: get("request"), Limit: n}
+	for name, value := range map[string]string{"who": q.Principal, "where": q.Repository, "what": get("what"), "request": q.RequestID} {
+		if len(value) > maxFilter {
+			return ledger.Query{}, badRequest("query parameter %s: longer than %d bytes", name, maxFilter)
+		}
+	}
+	for name, to := range map[string]*ledger.Seq{"after": &q.After, "before": &q.Before} {
+		if !c.query.Has(name) {
+			continue
+		}
+		if to.N, err = strconv.ParseInt(get(name), 10, 64); err != nil || to.N < 0 {
+			return ledger.Query{}, badRequest("query parameter %s: want the number of an event", name)
+		}
+		to.Given = true
+	}
+	if q.After.Given && q.Before.Given {
+		return ledger.Query{}, badRequest("query parameters after and before: give one")
+	}
+	for name, to := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
+		if !c.query.Has(name) {
+			continue
+		}
+		if *to, err = time.Parse(time.RFC3339, get(name)); err != nil {
+			return ledger.Query{}, badRequest("query parameter %s: want a time such as 2026-11-25T08:00:00Z", name)
+		}
+	}
+	switch get("denied") {
+	case "", "false":
+	case "true":
+		q.Denied = true
+	default:
+		return ledger.Query{}, badRequest("query parameter denied: want true or false")
+	}
+	return q, nil
+}
+
+// maxFilter bounds a filter, in bytes, as names in events are.
+const maxFilter = 256

@@ -1,0 +1,164 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/admin"
+	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/ledger"
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
+)
+
+// events returns what was recorded since the event with the number after.
+func (f *fixture) events(after int64) []client.AuditEvent {
+	f.t.Helper()
+	f.ok(f.ledger.Flush(f.t.Context()))
+	var out []client.AuditEvent
+	q := ledger.Query{After: ledger.Seq{N: after, Given: true}, Limit: 1000}
+	page, err := f.db.Ledger().Read(f.t.Context(), q)
+	f.ok(err)
+	for _, s := range page.Events {
+		out = append(out, client.AuditEvent{Event: s.Event, Prev: s.Prev.String(), Hash: s.Hash.String()})
+	}
+	return out
+}
+
+func (f *fixture) head() int64 {
+	f.t.Helper()
+	f.ok(f.ledger.Flush(f.t.Context()))
+	_, head, err := f.db.Ledger().Ends(f.t.Context())
+	f.ok(err)
+	return head.Seq
+}
+
+// TestEvents: L-03, each request that changes something, fails to, or is
+// refused leaves exactly one event; a question and a challenge leave none.
+func TestEvents(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		root, mallory := f.as("admin"), f.as("mallory")
+		for _, rt := range admin.Routes() {
+			s := samples[rt.Method+" "+rt.Pattern]
+			s.method = rt.Method
+			for _, c := range []struct {
+				who  string
+				by   bearer
+				want int
+			}{
+				{"anonymous", nobody, 0},
+				{"user:mallory", mallory, 1},
+				{"user:admin", root, 1},
+			} {
+				before := f.head()
+				w := f.do(c.by, s.req)
+				want, decision := c.want, ledger.Allowed
+				switch {
+				case w.Code == 403:
+					decision = ledger.Denied
+				case rt.Method == "GET" || rt.Quiet:
+					want = 0
+				case w.Code >= 400:
+					decision = ledger.Failed
+				}
+				got := f.events(before)
+				if len(got) != want {
+					t.Errorf("L-03 %s by %s (%d): %d events %+v, want %d", s.req, c.who, w.Code, len(got), got, want)
+					continue
+				}
+				for _, e := range got {
+					if e.Principal != c.who || e.Decision != decision || e.RequestID != "request-1" || e.Method != "password" || e.Kind == "" || e.Action == "" || e.UID == "" {
+						t.Errorf("L-03 %s by %s (%d): %+v", s.req, c.who, w.Code, e.Event)
+					}
+					if e.Kind == ledger.API && rt.Method != "GET" {
+						t.Errorf("%s %s has no kind: fill in the route's", rt.Method, rt.Pattern)
+					}
+				}
+			}
+		}
+		before := f.head()
+		f.do(bearer{access: "garbage"}, req{method: "GET", path: "/users"})
+		if got := f.events(before); len(got) != 1 || got[0].Reason != ledger.BadToken || got[0].Decision != ledger.Denied {
+			t.Errorf("L-03 a token that proves nothing: %+v", got)
+		}
+		// L-01: nothing that was typed as a secret is in any event.
+		for _, e := range f.events(0) {
+			line, err := json.Marshal(e)
+			f.ok(err)
+			if strings.Contains(string(line), "canary") || strings.Contains(string(line), "a password") || strings.Contains(string(line), "sallyport_key_") {
+				t.Errorf("L-01: %s", line)
+			}
+			if _, err := ledger.ParseLine(line); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	})
+}
+
+// TestEventObjects: an event says to what it was done.
+func TestEventObjects(t *testing.T) {
+	f := onSQLite(t)
+	root := f.as("admin")
+	for _, c := range []struct {
+		req
+		kind   ledger.Kind
+		action string
+		object string
+		detail string
+	}{
+		{req{method: "POST", path: "/robots", body: `{"name":"team-a/bot"}`}, "account", "add", "robot:team-a/bot", ""},
+		{req{method: "PATCH", path: "/robots/team-a~bot", body: `{"disabled":true}`}, "account", "disable", "robot:team-a/bot", ""},
+		{req{method: "PUT", path: "/groups/dev/members/user:alice"}, "group", "set", "group:dev", "user:alice"},
+		{req{method: "PUT", path: "/users/alice/password", body: `{"password":"another password"}`}, "password", "set", "user:alice", ""},
+		{req{method: "DELETE", path: "/robots/team-a~bot"}, "account", "remove", "robot:team-a/bot", ""},
+		{req{method: "POST", path: "/gc", body: `{}`}, "sweep", "run", "", "bytes"},
+		{req{method: "PUT", path: "/policy?reason=tidy", body: policy, contentType: "application/yaml", ifMatch: `"2"`}, "policy", "set", "", "tidy"},
+	} {
+		before := f.head()
+		if w := f.do(root, c.req); w.Code >= 400 {
+			t.Fatalf("%s: %d %s", c.req, w.Code, w.Body)
+		}
+		got := f.events(before)
+		if len(got) != 1 || got[0].Kind != c.kind || got[0].Action != c.action || got[0].Object != c.object || !strings.Contains(fmt.Sprint(got[0].Detail), c.detail) {
+			t.Errorf("%s: %+v", c.req, got)
+		}
+	}
+}
+
+// TestUnrecorded: L-04 and L-08, what cannot be recorded is not done.
+func TestUnrecorded(t *testing.T) {
+	metadatatest.EachURL(t, func(t *testing.T, url string) {
+		f := newFixture(t, metadatatest.Open(t, url, metadata.Options{}))
+		root := f.as("admin")
+		k, _, err := f.accounts.CreateKey(t.Context(), robot("ci"), account.NewKey{Life: time.Hour})
+		f.ok(err)
+		before := f.state()
+		f.ok(f.ledger.Flush(t.Context()))
+		metadatatest.Exec(t, url, `ALTER TABLE audit_event RENAME TO audit_gone`)
+		for _, q := range []req{
+			{method: "POST", path: "/users", body: `{"name":"new","password":"a password"}`},
+			{method: "POST", path: "/robots", body: `{"name":"new"}`},
+			{method: "PATCH", path: "/users/alice", body: `{"disabled":true}`},
+			{method: "DELETE", path: "/users/alice"},
+			{method: "PUT", path: "/groups/dev/members/user:alice"},
+			{method: "POST", path: "/keys", body: `{"owner":"robot:ci"}`},
+			{method: "DELETE", path: "/keys/" + k.ID},
+			{method: "PUT", path: "/policy", body: policy + "# changed\n", contentType: "application/yaml", ifMatch: `"2"`},
+		} {
+			if w := f.doUnchecked(root, q); w.Code < 500 {
+				t.Errorf("L-04 %s: %d %s", q, w.Code, w.Body)
+			}
+		}
+		if strings.Contains(f.logged(), "api changed something") {
+			t.Error("L-08: the log says that something was changed")
+		}
+		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
+		if after := f.state(); strings.Join(after, "") != strings.Join(before, "") {
+			t.Errorf("L-04: state was\n%s\nand is\n%s", before, after)
+		}
+	})
+}

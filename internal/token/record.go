@@ -1,0 +1,70 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/ledger"
+)
+
+// recorded is answer, and leaves one event about what came of it: of a login,
+// which begins a session, with the session; of any other token, and of a
+// refusal, before the client gets it.
+func (s *Service) recorded(ctx context.Context, req request, from access.Origin) (answer, error) {
+	req.event = &ledger.Event{Kind: ledger.Token, Action: "issue", Decision: ledger.Allowed, Principal: access.Principal{}.String()}
+	req.event.From(from)
+	req.event.Set("client", req.client)
+	a, err := s.answer(ledger.With(ctx, req.event), req, from)
+	if s.options.Ledger == nil || req.event.Recorded() {
+		return a, err
+	}
+	e := *req.event
+	refused, isRefusal := errors.AsType[*refusal](err)
+	switch {
+	case err == nil:
+	case errors.Is(err, access.ErrBadCredential):
+		refuseLogin(&e, req.credential, ledger.BadProof)
+	case isRefusal && refused.status == http.StatusTooManyRequests, errors.Is(err, access.ErrBusy):
+		refuseLogin(&e, req.credential, ledger.TooManyTries)
+	case isRefusal:
+		e.Decision, e.Reason = ledger.Failed, refused.text
+	default:
+		return answer{}, err // a fault of ours, in the log
+	}
+	// A client that leaves is recorded all the same.
+	if lost := s.options.Ledger.Record(context.WithoutCancel(ctx), e); lost != nil {
+		s.log.ErrorContext(ctx, "token request not recorded", "err", lost)
+		return answer{}, &refusal{status: http.StatusServiceUnavailable, code: unavailable, text: "the request cannot be recorded now; try again later"}
+	}
+	return a, err
+}
+
+// refuseLogin makes e one about a credential that got nothing. The name is as
+// it was typed, and proven by nobody.
+func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
+	e.Kind, e.Action, e.Decision, e.Reason = ledger.Login, "login", ledger.Denied, reason
+	switch c := c.(type) {
+	case access.Password:
+		e.Method, e.Principal = "password", string(access.User)+":"+c.Name
+	case access.AccessKey:
+		e.Method = "key"
+	case access.RefreshToken:
+		e.Method = "session"
+	case access.IDToken:
+		e.Method = "token"
+	case access.Certificate:
+		e.Method = "certificate"
+	}
+}
+
+// issued fills in what was issued.
+func (r request) issued(id access.Identity, session Session, jti string, given access.Grants) {
+	r.event.By(id)
+	r.event.Token = jti
+	r.event.Set("scope", given.String())
+	if session.ID != "" {
+		r.event.Kind, r.event.Action = ledger.Login, "login"
+	}
+}
