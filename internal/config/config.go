@@ -37,6 +37,7 @@ type Config struct {
 	Tokens            Tokens         `yaml:"tokens"`
 	Keys              Keys           `yaml:"keys"`
 	GC                GC             `yaml:"gc"`
+	Audit             Audit          `yaml:"audit"`
 	ShutdownTimeout   time.Duration  `yaml:"shutdown_timeout" min:"1s" max:"1h" doc:"How long running requests may take to finish after SIGTERM."`
 
 	// where tells the origin of each key that was set, for messages.
@@ -104,6 +105,15 @@ type GC struct {
 	Grace    time.Duration `yaml:"grace" min:"13h" max:"8784h" doc:"What was pushed or relied on so recently is never removed. Longer than the 12 hours an upload may take."`
 }
 
+// Audit is the record of what happened.
+type Audit struct {
+	Pulls     bool          `yaml:"pulls" doc:"Leave an event for each pull of a manifest or blob."`
+	Retention time.Duration `yaml:"retention" unset:"for ever" min:"24h" max:"87840h" doc:"How long events stay in the database; 0s keeps them for ever. Copies elsewhere are not touched."`
+	Stdout    bool          `yaml:"stdout" doc:"Also write each event to standard output, as a line of JSON."`
+	File      string        `yaml:"file" unset:"none" doc:"Also append each event to this file, as a line of JSON, mode 0600. Rename or remove it to rotate: a new one is made."`
+	Syslog    string        `yaml:"syslog" unset:"none" doc:"Also send each event to this syslog server (RFC 5424): unix:/dev/log, udp:HOST:PORT or tcp:HOST:PORT."`
+}
+
 // Default returns the configuration of a start without file and flags.
 func Default() Config {
 	return Config{
@@ -119,6 +129,7 @@ func Default() Config {
 		},
 		Keys:            Keys{MaxExpiry: 366 * 24 * time.Hour},
 		GC:              GC{Interval: 24 * time.Hour, Grace: 24 * time.Hour},
+		Audit:           Audit{Pulls: true, Retention: 365 * 24 * time.Hour},
 		ShutdownTimeout: 30 * time.Second,
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/distribution"
 	"github.com/sallyport/sallyport/internal/federation"
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/registry"
 	"github.com/sallyport/sallyport/internal/token"
@@ -25,6 +26,8 @@ import (
 type rooms struct {
 	lock     *os.File
 	db       *metadata.DB
+	sinks    []*ledger.Sink
+	ledger   *ledger.Recorder
 	blobs    *file.Store
 	accounts *account.Service
 	tokens   *token.Service
@@ -54,9 +57,13 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if r.blobs, err = file.New(c.Data, file.Options{Logger: s.log}); err != nil {
 		return cannot("give the data directory to the user that runs sallyport, or choose another with --data", "%w", err)
 	}
-	if r.db, err = openDatabase(ctx, c, metadata.Options{Logger: s.log, Now: s.now, Grace: c.GC.Grace}); err != nil {
+	if r.sinks, err = openSinks(c.Audit, s.out, s.log); err != nil {
 		return err
 	}
+	if r.db, err = openDatabase(ctx, c, metadata.Options{Logger: s.log, Now: s.now, Grace: c.GC.Grace, Recorded: toSinks(r.sinks)}); err != nil {
+		return err
+	}
+	r.ledger = ledger.NewRecorder(r.db.Ledger(), ledger.RecorderOptions{Now: s.now, Logger: s.log})
 	changes := r.db
 	r.accounts = account.New(r.db.Directory(), changes, account.Options{
 		Now: s.now, Logger: s.log, MaxKeyLife: c.Keys.MaxExpiry,
@@ -78,7 +85,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 		Issuer: issuer, Service: s.service,
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
 		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle,
-		Now: s.now, Logger: s.log,
+		Now: s.now, Logger: s.log, Ledger: r.ledger,
 	})
 	if err != nil {
 		return err
@@ -135,11 +142,13 @@ func (r *rooms) doors(s *Server) doors {
 	return doors{
 		distribution: distribution.New(r.registry, r.tokens, distribution.Options{
 			Realm: s.names.realm, Service: s.service, Logger: s.log,
+			Ledger: r.ledger, OmitPulls: !s.config.Audit.Pulls,
 		}),
 		token: r.tokens.Endpoint(),
 		jwks:  r.tokens.JWKS(),
 		admin: admin.New(admin.Deps{
 			Accounts: r.accounts, Tokens: r.tokens, Sweeper: r.sweeper, Gate: r.tokens,
+			Book: r.db.Ledger(), Ledger: r.ledger,
 		}, admin.Options{Realm: s.names.realm, Service: s.service, Logger: s.log}),
 	}
 }
@@ -149,8 +158,8 @@ func (r *rooms) probes() []probe {
 	return []probe{{"database", r.db.Ping}, {"storage", r.blobs.Check}}
 }
 
-// close writes down what is still to be written, last uses before the database
-// they go to.
+// close writes down what is still to be written, last uses and events before
+// the database they go to.
 func (r *rooms) close() error {
 	var errs []error
 	if r.tokens != nil {
@@ -159,8 +168,14 @@ func (r *rooms) close() error {
 	if r.accounts != nil {
 		errs = append(errs, r.accounts.Close())
 	}
+	if r.ledger != nil {
+		errs = append(errs, r.ledger.Close())
+	}
 	if r.db != nil {
 		errs = append(errs, r.db.Close())
+	}
+	for _, s := range r.sinks {
+		errs = append(errs, s.Close())
 	}
 	if r.blobs != nil {
 		errs = append(errs, r.blobs.Close())

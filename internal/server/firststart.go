@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // minAdminPassword is the shortest password taken from admin_password_file, in
@@ -100,7 +101,8 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.tell(s.banner(shown)); err != nil {
 		return err
 	}
-	created, err := s.rooms.accounts.Bootstrap(ctx, password)
+	first := &ledger.Event{Kind: ledger.Account, Action: "bootstrap", Decision: ledger.Allowed, Principal: ledger.System}
+	created, err := s.rooms.accounts.Bootstrap(ledger.With(ctx, first), password)
 	if err != nil {
 		return fmt.Errorf("make administrator: %w", err)
 	}

@@ -91,7 +91,10 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Server, err error)
 		return nil, err
 	}
 	s.assemble(o)
-	return s, s.bootstrap(ctx)
+	if err := s.bootstrap(ctx); err != nil {
+		return s, err
+	}
+	return s, s.rooms.recordStart(ctx, s.config.Audit)
 }
 
 // openSockets comes first: a start beside a running server ends here and has
@@ -195,6 +198,9 @@ func (s *Server) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	if interval := s.config.GC.Interval; interval > 0 {
 		working.Go(func() { sweepEvery(background, s.rooms.sweeper, interval, s.now, s.log) })
+	}
+	if keep := s.config.Audit.Retention; keep > 0 {
+		working.Go(func() { forgetEvents(background, s.rooms.db.Ledger(), keep, s.now, s.log) })
 	}
 	failed := make(chan error, len(s.main)+len(s.health.socket)+len(s.acme.socket))
 	for _, l := range s.main {

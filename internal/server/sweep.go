@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // sweepEvery sweeps until ctx ends, interval after the last sweep of any
@@ -33,7 +34,8 @@ func sweepEvery(ctx context.Context, s *gc.Sweeper, interval time.Duration, now 
 }
 
 func sweepOnce(ctx context.Context, s *gc.Sweeper, log *slog.Logger) {
-	report, err := s.Sweep(ctx)
+	e := &ledger.Event{Kind: ledger.Sweep, Action: "run", Decision: ledger.Allowed, Principal: ledger.System}
+	report, err := s.Sweep(ledger.With(ctx, e))
 	switch {
 	case errors.Is(err, gc.ErrRunning), ctx.Err() != nil:
 		return
