@@ -1,0 +1,81 @@
+package token_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// TestRecord: L-03, each token request leaves exactly one event, which says who
+// was proven and how, or who was not.
+func TestRecord(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		r := ledger.NewRecorder(f.db.Ledger(), ledger.RecorderOptions{Now: f.clock})
+		t.Cleanup(func() { r.Close() })
+		f.s = f.service(token.Options{Ledger: r})
+		events := func() []ledger.Sealed {
+			f.ok(r.Flush(f.ctx()))
+			page, err := f.db.Ledger().Read(f.ctx(), ledger.Query{After: ledger.Seq{Given: true}, Limit: 1000})
+			f.ok(err)
+			return page.Events
+		}
+		k, secret := f.key(account.Name{Kind: "robot", Name: "ci"}, account.NewKey{Life: time.Hour})
+		identity := f.do(get("offline_token=true", "alice:"+password("alice"))).RefreshToken
+		seen := 0
+		for _, c := range []struct {
+			name             string
+			ask              func() int
+			kind             ledger.Kind
+			decision         ledger.Decision
+			principal        string
+			method, reason   string
+			credential, more string
+		}{
+			{"login", nil, ledger.Login, ledger.Allowed, "user:alice", "password", "", "", ""},
+			{"password", func() int { return f.do(get("", "bob:"+password("bob"))).status }, ledger.Token, ledger.Allowed, "user:bob", "password", "", "", ""},
+			{"key", func() int {
+				return f.do(get("scope=repository:team-a/app:pull", "any:"+secret)).status
+			}, ledger.Token, ledger.Allowed, "robot:ci", "key", "", k.ID, ""},
+			{"identity token", func() int { return f.do(post(refreshForm(identity))).status }, ledger.Token, ledger.Allowed, "user:alice", "session", "", "", ""},
+			{"anonymous", func() int { return f.do(get("", "")).status }, ledger.Token, ledger.Allowed, "anonymous", "", "", "", ""},
+			{"wrong password", func() int { return f.do(get("", "alice:wrong canary")).status }, ledger.Login, ledger.Denied, "user:alice", "password", ledger.BadProof, "", ""},
+			{"L-02 unknown name", func() int {
+				return f.do(get("", "x\r\n{\"seq\":1}\x1b"+strings.Repeat("y", 1<<12)+":wrong canary")).status
+			}, ledger.Login, ledger.Denied, "", "password", ledger.BadProof, "", ""},
+			{"a key that is not one", func() int { return f.do(get("", "a:sallyport_key_canary")).status }, ledger.Login, ledger.Denied, "anonymous", "key", ledger.BadProof, "", ""},
+		} {
+			t.Run("L-03 "+c.name, func(t *testing.T) {
+				status := 200
+				if c.ask != nil {
+					status = c.ask()
+				}
+				all := events()
+				if len(all) != seen+1 {
+					t.Fatalf("%d events after %d (status %d)", len(all), seen, status)
+				}
+				seen++
+				e := all[len(all)-1]
+				for _, s := range all { // pulls aside, the order is that of writing
+					if s.Seq > e.Seq {
+						e = s
+					}
+				}
+				line := string(e.Line())
+				if e.Kind != c.kind || e.Decision != c.decision || e.Method != c.method || e.Reason != c.reason || e.RequestID != "req-1" ||
+					c.principal != "" && e.Principal != c.principal || c.credential != "" && e.Credential != c.credential {
+					t.Errorf("%s", line)
+				}
+				if (e.Token != "") != (c.decision == ledger.Allowed) {
+					t.Errorf("token id %q", e.Token)
+				}
+				if strings.Contains(line, "canary") || strings.Contains(line, secret) || strings.Contains(line, identity) || strings.ContainsAny(line, "\r\n\x1b") || len(line) > 4096 {
+					t.Errorf("L-01 L-02: %q", line)
+				}
+			})
+		}
+	})
+}
