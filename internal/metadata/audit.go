@@ -3,9 +3,12 @@ package metadata
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/ledger"
+	"github.com/sallyport/sallyport/internal/registry"
 )
 
 // book implements ledger.Book.
@@ -149,4 +152,29 @@ func (db *DB) settle(t *tx) {
 	if len(t.sealed) > 0 && db.opts.Recorded != nil {
 		db.opts.Recorded(t.sealed)
 	}
+}
+
+// noteTags says what a push did to tags: of one tag in the event's action, and
+// of each that moved where it was before.
+func noteTags(e *ledger.Event, changes []registry.TagChange) {
+	e.Action = "push" // the transaction may run again
+	delete(e.Detail, "previous")
+	var made, moved []string
+	for _, c := range changes {
+		if c.Previous == "" {
+			made = append(made, string(c.Tag))
+		} else {
+			moved = append(moved, string(c.Tag)+"="+string(c.Previous))
+		}
+	}
+	if len(changes) == 1 {
+		e.Action = string(access.CreateTag)
+		if previous := changes[0].Previous; previous != "" {
+			e.Action = string(access.MoveTag)
+			e.Set("previous", string(previous))
+		}
+		return
+	}
+	e.Set("created", strings.Join(made, " "))
+	e.Set("moved", strings.Join(moved, " "))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
 )
@@ -64,8 +65,11 @@ func (c catalog) SaveManifest(ctx context.Context, repo oci.RepoName, m oci.Mani
 		if err := t.insertReferences(ctx, id, m); err != nil {
 			return err
 		}
-		changes, err = t.pointTags(ctx, id, m.Digest, tags, judge)
-		return err
+		if changes, err = t.pointTags(ctx, id, m.Digest, tags, judge); err != nil {
+			return err
+		}
+		note(ctx, func(e *ledger.Event) { noteTags(e, changes) })
+		return nil
 	})
 	return changes, wrap(err, "save manifest %s in %s", m.Digest, repo)
 }
