@@ -41,7 +41,7 @@ func TestBodies(t *testing.T) {
 		{"null field", `{"name":null}`, "", 400, `"name" is null`},
 		{"wrong type", `{"name":7}`, "", 400, `"name"`},
 		{"R-07 nested", `{"name":` + strings.Repeat("[", 100_000) + `}`, "", 400, "JSON"},
-		{"H-10 large", long, "", 413, "1048576"},
+		{"H-10 large", long, "", 413, "2097152"},
 		{"good", `{"name":"x"}`, "application/json; charset=UTF-8", 201, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -74,7 +74,7 @@ func TestEvents(t *testing.T) {
 					if e.Principal != c.who || e.Decision != decision || e.RequestID != "request-1" || e.Method != "password" || e.Kind == "" || e.Action == "" || e.UID == "" {
 						t.Errorf("L-03 %s by %s (%d): %+v", s.req, c.who, w.Code, e.Event)
 					}
-					if e.Kind == ledger.API && rt.Method != "GET" {
+					if e.Kind == ledger.API && rt.Method != "GET" && !rt.Quiet {
 						t.Errorf("%s %s has no kind: fill in the route's", rt.Method, rt.Pattern)
 					}
 				}

@@ -131,7 +131,7 @@ var routes = []route{
 	},
 	{
 		method: "POST", pattern: "/explain", id: "explain", summary: "Explain what the policy decides about a request", who: holders(access.ManagePolicy, anywhere),
-		in: client.Question{}, out: client.Explanation{}, serve: (*call).explain,
+		in: client.Question{}, out: client.Explanation{}, kind: quiet, serve: (*call).explain,
 	},
 	{
 		method: "GET", pattern: "/who-can", id: "whoCan", summary: "List the rules that give an action on a repository", who: holders(access.ManagePolicy, anywhere),

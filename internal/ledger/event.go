@@ -130,9 +130,9 @@ func (e *Event) Of(au access.Authority) {
 // By fills in who was proven, and how.
 func (e *Event) By(id access.Identity) {
 	p := id.Principal
-	e.Principal, e.Issuer, e.UID, e.Groups = p.String(), p.Issuer, p.UID, p.Groups
+	e.Principal, e.Issuer, e.UID, e.Groups, e.Claims = p.String(), p.Issuer, p.UID, p.Groups, p.Claims
 	e.Method = id.Proof.Method
-	e.Credential = cmp.Or(id.Proof.KeyID, id.Proof.SessionID)
+	e.Credential = cmp.Or(id.Proof.KeyID, id.Proof.SessionID, id.Proof.Certificate)
 	if id.Proof.KeyID != "" {
 		e.Set("session", id.Proof.SessionID)
 	}

@@ -30,7 +30,7 @@ func TestSteadyRequestsAskNothing(t *testing.T) {
 		const index = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 		r.send(t, "PUT", "/v2/team/app/manifests/v1", api, "application/vnd.oci.image.index.v1+json", index)
 		var key struct{ Secret string }
-		if err := json.Unmarshal([]byte(r.send(t, "POST", "/api/v1/keys", api, "application/json", `{"label":"x"}`)), &key); err != nil {
+		if err := json.Unmarshal([]byte(r.send(t, "POST", "/api/v1/keys", api, "application/json", `{"name":"x"}`)), &key); err != nil {
 			t.Fatal(err)
 		}
 		identity := r.token(t, url.Values{"grant_type": {"password"}, "username": {"admin"}, "password": {password}, "access_type": {"offline"}}, "refresh_token")
