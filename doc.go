@@ -13,7 +13,7 @@
 //	lastuse       <-
 //	account       <- access lastuse
 //	federation    <- access
-//	token         <- access lastuse inbound ledger
+//	token         <- oci access lastuse inbound ledger
 //	gc            <- oci blob
 //	ledger        <- oci access
 //	metadata      <- oci access registry account token gc ledger
@@ -21,6 +21,7 @@
 //	distribution  <- oci access registry blob inbound ledger
 //	client        <- oci access ledger
 //	admin         <- oci access registry account token gc client inbound ledger
+//	dockerauth    <- access
 //	config        <-
 //	server        <- *
 //
@@ -32,7 +33,7 @@
 //	github.com/pressly/goose      : metadata
 //	github.com/go-jose/go-jose    : token
 //	golang.org/x/crypto           : account server
-//	go.yaml.in/yaml               : access config
+//	go.yaml.in/yaml               : access config dockerauth
 //	net/http                      : inbound distribution token admin client server
 //	os                            : blob federation metadata client config server ledger
 package sallyport

@@ -146,8 +146,8 @@ func TestRevocationOnThreeProcesses(t *testing.T) {
 			t.Cleanup(func() { conn.Close(context.Background()) })
 			way.cut(t, conn)
 			one := newServer(t, serverOptions{Database: database})
-			two := newServer(t, serverOptions{Database: database, Front: one.Port})
-			three := newServer(t, serverOptions{Database: database, Front: one.Port})
+			two := newServer(t, serverOptions{Database: database, Front: one.Port, Extra: "signing:\n  kek_file: " + one.KEK() + "\n"})
+			three := newServer(t, serverOptions{Database: database, Front: one.Port, Extra: "signing:\n  kek_file: " + one.KEK() + "\n"})
 			one.Login()
 			all := losses(t, one, two)
 			time.Sleep(changesBound) // until everybody has felt the policy
@@ -200,7 +200,7 @@ func cutWatches(t *testing.T, conn *pgx.Conn) {
 func TestFrozenProcessKnowsNothing(t *testing.T) {
 	database := metadatatest.Postgres(t)
 	one := newServer(t, serverOptions{Database: database})
-	two := newServer(t, serverOptions{Database: database, Front: one.Port})
+	two := newServer(t, serverOptions{Database: database, Front: one.Port, Extra: "signing:\n  kek_file: " + one.KEK() + "\n"})
 	one.Login()
 	l := losses(t, one, two)[0]
 	if got := status(t, two, l.token); got != 200 {

@@ -184,6 +184,10 @@ func (s *server) Log() string {
 	return string(b)
 }
 
+// KEK returns the file that the server made for its key-encryption key. Those
+// that share its database need the same one.
+func (s *server) KEK() string { return filepath.Join(s.Data, "keys", "signing.kek") }
+
 // URL returns the address of path.
 func (s *server) URL(path string) string { return "https://" + s.Host + path }
 

@@ -21,7 +21,7 @@ func adminCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		newLogin(), newLogout(), newWhoami(),
 		newAccounts("user"), newAccounts("robot"), newGroup(),
-		newKey(), newSession(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(),
+		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(),
 	}
 	for _, c := range commands {
 		if c.Name() != "login" {

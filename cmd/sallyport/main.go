@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, "run: " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newServe(), newConfig(), newVersion(), newCompletion())
+	root.AddCommand(newServe(), newConfig(), newImport(), newVersion(), newCompletion())
 	root.AddCommand(adminCommands()...)
 	addCompletion(root)
 	return root

@@ -57,6 +57,7 @@ var meanings = []struct {
 }{
 	{account.ErrUnknown, http.StatusNotFound, "not-found", "there is no such account, group, membership, key or policy"},
 	{token.ErrUnknown, http.StatusNotFound, "not-found", "there is no such session"},
+	{token.ErrUnknownKey, http.StatusNotFound, "not-found", "there is no such signing key"},
 	{account.ErrExists, http.StatusConflict, "exists", "the name is taken; users and robots share their names"},
 	{account.ErrRetired, http.StatusConflict, "retired", "the name belonged to an account that was removed and that the policy still names; take it out of the policy first, or choose another"},
 	{account.ErrKeyName, http.StatusConflict, "exists", "the owner has another live key of that name; choose another name, or rotate that key"},

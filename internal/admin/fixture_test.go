@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -87,11 +88,15 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	f.ok(err)
 	_, err = f.accounts.ApplyPolicy(t.Context(), account.PolicyChange{Document: policy, Base: 1}, access.Authority{Identity: access.Identity{Principal: a.Principal()}})
 	f.ok(err)
+	kek, err := token.NewKEK(rand.Reader)
+	f.ok(err)
+	sealer, err := token.NewSealer(kek)
+	f.ok(err)
 	f.ledger = ledger.NewRecorder(db.Ledger(), ledger.RecorderOptions{Now: f.clock, Logger: logger})
 	t.Cleanup(func() { f.ledger.Close() })
 	f.tokens, err = token.New(t.Context(), token.Deps{
 		Store: db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: db,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(),
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: sealer,
 	}, token.Options{Issuer: "https://reg.test", Service: service, Now: f.clock, Logger: logger, Ledger: f.ledger})
 	f.ok(err)
 	t.Cleanup(func() { f.tokens.Close() })

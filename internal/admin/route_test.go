@@ -52,6 +52,10 @@ var samples = map[string]struct {
 	"GET /policy/versions":                    {req{path: "/policy/versions"}, 200, 403},
 	"GET /policy/versions/{version}":          {req{path: "/policy/versions/1"}, 200, 403},
 	"GET /audit":                              {req{path: "/audit?n=1"}, 200, 403},
+	"GET /signing-keys":                       {req{path: "/signing-keys"}, 200, 403},
+	"POST /signing-keys":                      {req{path: "/signing-keys", body: `{"now":true}`}, 200, 403},
+	"DELETE /signing-keys/{id}":               {req{path: "/signing-keys/abc"}, 404, 403},
+	"GET /signing-keys/jwks":                  {req{path: "/signing-keys/jwks"}, 200, 403},
 	"GET /gc":                                 {req{path: "/gc"}, 200, 403},
 	"POST /gc":                                {req{path: "/gc", body: `{"dryRun":true}`}, 200, 403},
 }

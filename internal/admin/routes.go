@@ -150,6 +150,22 @@ var routes = []route{
 		method: "GET", pattern: "/audit", id: "listAudit", summary: "Show the record of what happened", who: holders(access.ReadAudit, anywhere),
 		query: "n after before who what where request since until denied", out: client.AuditPage{}, serve: (*call).listAudit,
 	},
+	{
+		method: "GET", pattern: "/signing-keys", id: "listSigningKeys", summary: "List the keys that sign access tokens, in the order in which they do", who: holders(access.Operate, registry),
+		query: "n after", out: client.Page[client.SigningKey]{}, serve: (*call).listSigningKeys,
+	},
+	{
+		method: "POST", pattern: "/signing-keys", id: "rotateSigningKey", summary: "Make the next signing key unless it is there", who: holders(access.Operate, registry),
+		in: client.Rotation{}, out: client.SigningKey{}, serve: (*call).rotateSigningKey,
+	},
+	{
+		method: "DELETE", pattern: "/signing-keys/{id}", id: "revokeSigningKey", summary: "Take a signing key away and end the tokens that it signed", who: holders(access.Operate, registry),
+		serve: (*call).revokeSigningKey,
+	},
+	{
+		method: "GET", pattern: "/signing-keys/jwks", id: "showKeySet", summary: "Show the public halves of the signing keys", who: holders(access.Operate, registry),
+		out: client.KeySet{}, serve: (*call).showKeySet,
+	},
 
 	{
 		method: "GET", pattern: "/gc", id: "sweepStatus", summary: "Show whether a sweep is running and what the last one did", who: holders(access.Operate, registry),

@@ -35,6 +35,7 @@ type Config struct {
 	Health            Health         `yaml:"health"`
 	Log               Log            `yaml:"log"`
 	Tokens            Tokens         `yaml:"tokens"`
+	Signing           Signing        `yaml:"signing"`
 	Keys              Keys           `yaml:"keys"`
 	GC                GC             `yaml:"gc"`
 	Audit             Audit          `yaml:"audit"`
@@ -91,7 +92,15 @@ type Tokens struct {
 	Lifetime        time.Duration `yaml:"lifetime" min:"300s" max:"1h" doc:"Life of an access token."`
 	SessionAbsolute time.Duration `yaml:"session_absolute" min:"1h" max:"8784h" doc:"Life of an identity token (docker login), however often it is used."`
 	SessionIdle     time.Duration `yaml:"session_idle" min:"1h" max:"8784h" doc:"An identity token that was not used for so long ends."`
+	Services        []string      `yaml:"services" unset:"none" doc:"Other registries that use Sallyport as their token server: the audiences that tokens are issued for beside service. Sallyport itself takes no such token."`
+	KeyRotation     time.Duration `yaml:"key_rotation" unset:"only by hand: sallyport signing-key rotate" min:"1h" max:"17568h" doc:"Time from one signing key to the next."`
+	KeyPublishAhead time.Duration `yaml:"key_publish_ahead" min:"1m" max:"8784h" doc:"How long the next signing key is in the key set before it signs, so that others learn it in time. At most half of key_rotation."`
 	TestExpiry      time.Duration `yaml:"test_expiry" unset:"as lifetime" min:"1s" max:"1h" doc:"For tests of clients only: access tokens end after this time although their answer says lifetime."`
+}
+
+// Signing is how the keys that sign access tokens rest.
+type Signing struct {
+	KEKFile string `yaml:"kek_file" unset:"SALLYPORT_SIGNING_KEK, a systemd credential, or DATA/keys/signing.kek" doc:"File with the key-encryption key under which signing keys rest in the database, mode 0600: the base64 of 32 random bytes. Further lines still open what was sealed under them."`
 }
 
 // Keys are access keys.
@@ -126,6 +135,8 @@ func Default() Config {
 			Lifetime:        5 * time.Minute,
 			SessionAbsolute: 30 * 24 * time.Hour,
 			SessionIdle:     7 * 24 * time.Hour,
+			KeyRotation:     90 * 24 * time.Hour,
+			KeyPublishAhead: 24 * time.Hour,
 		},
 		Keys:            Keys{MaxExpiry: 366 * 24 * time.Hour},
 		GC:              GC{Interval: 24 * time.Hour, Grace: 24 * time.Hour},

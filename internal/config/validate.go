@@ -238,6 +238,9 @@ func (c Config) checkLives() *Error {
 	if c.Tokens.SessionIdle > c.Tokens.SessionAbsolute {
 		return wrong("tokens.session_idle", "make it at most tokens.session_absolute", "is longer than tokens.session_absolute")
 	}
+	if c.Tokens.KeyRotation > 0 && c.Tokens.KeyPublishAhead > c.Tokens.KeyRotation/2 {
+		return wrong("tokens.key_publish_ahead", "make it at most half of tokens.key_rotation", "is longer than half of tokens.key_rotation")
+	}
 	if c.Tokens.TestExpiry > c.Tokens.Lifetime {
 		return wrong("tokens.test_expiry", "make it at most tokens.lifetime", "is longer than tokens.lifetime")
 	}
@@ -245,10 +248,28 @@ func (c Config) checkLives() *Error {
 }
 
 func (c Config) checkService() *Error {
-	if strings.ContainsAny(c.Service, `" \,`) || len(c.Service) > 255 || c.Service != clean(c.Service) {
-		return wrong("service", "use letters, digits and punctuation, such as registry.example.com", "holds a space, quote, comma or backslash, or is too long")
+	const cure = "use letters, digits and punctuation, such as registry.example.com"
+	if !isService(c.Service) {
+		return wrong("service", cure, "holds a space, quote, comma or backslash, or is too long")
+	}
+	own := c.Effective().Service
+	for i, name := range c.Tokens.Services {
+		switch {
+		case name == "" || !isService(name):
+			return wrong("tokens.services", cure, "%.60q is empty, too long, or holds a space, quote, comma or backslash", name)
+		case name == own:
+			return wrong("tokens.services", "name only other registries", "holds %.60q, which is this registry", name)
+		case slices.Contains(c.Tokens.Services[:i], name):
+			return wrong("tokens.services", "name each once", "holds %.60q twice", name)
+		}
 	}
 	return nil
+}
+
+// isService reports whether s can be the audience of tokens, and stand in a
+// challenge.
+func isService(s string) bool {
+	return !strings.ContainsAny(s, `" \,`) && len(s) <= 255 && s == clean(s)
 }
 
 // isHostName reports whether s is a DNS name in lower case: what a client sends

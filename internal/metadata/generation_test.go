@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // TestWhatMovesTheGeneration has a row for every method that decides, and for
@@ -42,6 +43,11 @@ func TestWhatMovesTheGeneration(t *testing.T) {
 			{"policy", true, func(ctx context.Context) error {
 				_, err := d.SavePolicy(ctx, account.PolicyVersion{Document: "x"}, 0)
 				return err
+			}},
+			{"change signing keys", true, func(ctx context.Context) error {
+				return s.ChangeSigningKeys(ctx, func([]token.SigningKey) ([]token.SigningKey, error) {
+					return []token.SigningKey{{ID: "k", Private: []byte{1}}}, nil
+				})
 			}},
 			{"push", false, func(ctx context.Context) error { return push(ctx, db.Catalog(), "a", blobOf("x")) }},
 			{"remove account", true, func(ctx context.Context) error { return d.RemoveAccount(ctx, "uid-alice") }},

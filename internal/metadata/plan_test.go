@@ -138,8 +138,9 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	_, err = d.ListPolicies(ctx, 2, 1)
 	must(t, err)
 	exerciseAudit(t, db)
-	_, err = s.AddFirstSigningKey(ctx, token.SigningKey{ID: "k", PKCS8: []byte{1}})
-	must(t, err)
+	for _, keys := range [][]token.SigningKey{{{ID: "k", Private: []byte{1}}}, {{ID: "k", Private: []byte{2}}}, nil} {
+		must(t, s.ChangeSigningKeys(ctx, func([]token.SigningKey) ([]token.SigningKey, error) { return keys, nil }))
+	}
 }
 
 // TestPlans looks at how SQLite would run every statement: none reads a table

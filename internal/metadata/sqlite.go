@@ -49,7 +49,7 @@ func openSQLite(ctx context.Context, db *DB, rest string) (err error) {
 	if err := makeFile(path); err != nil {
 		return err
 	}
-	if s.pool, err = sql.Open("sqlite", sqliteDSN(path, "synchronous(full)", "journal_size_limit(67108864)")); err != nil {
+	if s.pool, err = sql.Open("sqlite", sqliteDSN(path, "synchronous(full)", "journal_size_limit(67108864)", "secure_delete(fast)")); err != nil {
 		return err
 	}
 	s.pool.SetMaxOpenConns(1)

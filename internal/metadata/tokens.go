@@ -14,11 +14,8 @@ import (
 // tokens implements token.Store.
 type tokens struct{ db *DB }
 
-const (
-	sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked
+const sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked
 	FROM session s JOIN account a ON a.uid = s.account_uid `
-	newestKey = `SELECT id, pkcs8, created FROM signing_key ORDER BY created DESC, id`
-)
 
 // SaveSession implements token.Store.
 func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof) error {
@@ -153,46 +150,4 @@ func (s tokens) DropSessions(ctx context.Context, before time.Time, limit int) (
 // TouchSessions implements token.Store.
 func (s tokens) TouchSessions(ctx context.Context, used map[string]token.Use) error {
 	return wrap(s.db.touchUsed(ctx, `UPDATE session SET last_used = $2, last_address = $3, last_agent = $4 WHERE id = $1 AND last_used < $2`, used), "record last use of sessions")
-}
-
-// ListSigningKeys implements token.SigningKeys.
-func (s tokens) ListSigningKeys(ctx context.Context) ([]token.SigningKey, error) {
-	var out []token.SigningKey
-	err := s.db.reads.rows(s.db.engine.detach(ctx), newestKey, nil, func(rows *sql.Rows) error {
-		var k token.SigningKey
-		var created int64
-		err := rows.Scan(&k.ID, &k.PKCS8, &created)
-		k.Created = timeOf(created)
-		out = append(out, k)
-		return err
-	})
-	return out, wrap(err, "list signing keys")
-}
-
-// AddFirstSigningKey implements token.SigningKeys. Replicas that find none wait
-// for each other at the generation.
-func (s tokens) AddFirstSigningKey(ctx context.Context, k token.SigningKey) (token.SigningKey, error) {
-	present, err := s.ListSigningKeys(ctx)
-	if err != nil || len(present) > 0 {
-		return append(present, token.SigningKey{})[0], err
-	}
-	newest := token.SigningKey{ID: k.ID, PKCS8: k.PKCS8, Created: timeOf(micros(k.Created))}
-	err = s.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		var there token.SigningKey
-		var created int64
-		err := t.row(ctx, newestKey+` LIMIT 1`, nil, &there.ID, &there.PKCS8, &created)
-		if err == nil {
-			there.Created = timeOf(created)
-			newest = there
-		}
-		if !errors.Is(err, errNone) {
-			return err
-		}
-		_, err = t.exec(ctx, `INSERT INTO signing_key (id, pkcs8, created) VALUES ($1, $2, $3)`, args{k.ID, k.PKCS8, micros(k.Created)})
-		return err
-	})
-	if err != nil {
-		return token.SigningKey{}, wrap(err, "add first signing key")
-	}
-	return newest, nil
 }

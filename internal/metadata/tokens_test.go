@@ -63,30 +63,53 @@ func TestSessions(t *testing.T) {
 	})
 }
 
-func TestFirstSigningKey(t *testing.T) {
+// Those who change the signing keys come one after the other: each sees what
+// the one before has made, and what is refused leaves no trace.
+func TestSigningKeys(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
 		ctx, s := t.Context(), db.Tokens()
-		keys, err := s.ListSigningKeys(ctx)
-		if must(t, err); len(keys) != 0 {
+		list := func() []token.SigningKey {
+			t.Helper()
+			keys, err := s.ListSigningKeys(ctx)
+			must(t, err)
+			return keys
+		}
+		if keys := list(); len(keys) != 0 {
 			t.Errorf("keys %v", keys)
 		}
-		chosen := make([]token.SigningKey, 12)
-		together(len(chosen), func(i int) bool {
-			k := token.SigningKey{ID: fmt.Sprint("key", i), PKCS8: []byte{byte(i), 0, 255}, Created: created}
-			var err error
-			if chosen[i], err = s.AddFirstSigningKey(context.Background(), k); err != nil {
+		together(12, func(i int) bool {
+			k := token.SigningKey{ID: fmt.Sprint("key", i), Private: []byte{byte(i), 0, 255}, KEK: "kek", Created: created, Activates: created}
+			if err := s.ChangeSigningKeys(context.Background(), func(keys []token.SigningKey) ([]token.SigningKey, error) {
+				if len(keys) > 0 {
+					return keys, nil
+				}
+				return append(keys, k), nil
+			}); err != nil {
 				t.Error(err)
 			}
 			return true
 		})
-		keys, err = s.ListSigningKeys(ctx)
-		if must(t, err); len(keys) != 1 {
-			t.Fatalf("%d keys", len(keys))
+		first := list()
+		if len(first) != 1 {
+			t.Fatalf("%d keys", len(first))
 		}
-		for _, k := range chosen {
-			if diff := cmp.Diff(keys[0], k); diff != "" {
-				t.Error(diff)
-			}
+		change := func(to []token.SigningKey, refused error) {
+			t.Helper()
+			want(t, s.ChangeSigningKeys(ctx, func(keys []token.SigningKey) ([]token.SigningKey, error) { return to, refused }), refused)
+		}
+		change(nil, token.ErrUnknownKey)
+		if diff := cmp.Diff(first, list()); diff != "" {
+			t.Error(diff)
+		}
+		old, next := first[0], token.SigningKey{ID: "next", Private: []byte{7}, Created: created, Activates: created.Add(time.Hour)}
+		old.Private, old.KEK, old.Retires = []byte{8}, "another", next.Activates
+		change([]token.SigningKey{next, old}, nil)
+		if diff := cmp.Diff([]token.SigningKey{old, next}, list()); diff != "" {
+			t.Error(diff)
+		}
+		change([]token.SigningKey{next}, nil)
+		if diff := cmp.Diff([]token.SigningKey{next}, list()); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -72,6 +72,10 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if issuer == "" {
 		issuer = s.names.scheme + "://" + s.service
 	}
+	sealer, err := s.openSealer(ctx, r.db.Tokens())
+	if err != nil {
+		return err
+	}
 	if err := s.openACME(); err != nil {
 		return err
 	}
@@ -80,13 +84,17 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	r.tokens, err = token.New(ctx, token.Deps{
 		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,
-		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(),
+		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(), Sealer: sealer,
 	}, token.Options{
-		Issuer: issuer, Service: s.service,
+		Issuer: issuer, Service: s.service, Services: c.Tokens.Services,
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
 		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle,
+		KeyRotation: c.Tokens.KeyRotation, KeyAhead: c.Tokens.KeyPublishAhead,
 		Now: s.now, Logger: s.log, Ledger: r.ledger,
 	})
+	if _, sealed := errors.AsType[*token.SealedError](err); sealed {
+		return sealedElsewhere(err)
+	}
 	if err != nil {
 		return err
 	}

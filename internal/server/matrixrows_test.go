@@ -117,7 +117,10 @@ var matrixRows = []matrixRow{
 	{route: "showPolicyVersion", method: "GET", target: "/api/v1/policy/versions/1"},
 
 	{route: "listAudit", method: "GET", target: "/api/v1/audit?n=1"},
-
+	{route: "listSigningKeys", method: "GET", target: "/api/v1/signing-keys"},
+	{route: "rotateSigningKey", method: "POST", target: "/api/v1/signing-keys", body: `{"now":false}`, header: jsonBody},
+	{route: "revokeSigningKey", method: "DELETE", target: "/api/v1/signing-keys/none"},
+	{route: "showKeySet", method: "GET", target: "/api/v1/signing-keys/jwks"},
 	{route: "sweepStatus", method: "GET", target: "/api/v1/gc"},
 	{route: "sweep", method: "POST", target: "/api/v1/gc", body: `{"dryRun":true}`, header: jsonBody},
 }

@@ -74,7 +74,10 @@ func syncDir(dir string) error {
 
 // checkPrivate refuses a secret that others can read. It looks at the
 // open file, so that what is checked is what is read.
-func checkPrivate(what string, f *os.File) error {
+func checkPrivate(what string, f *os.File) error { return checkMode(what, f, 0o077) }
+
+// checkMode is checkPrivate for other bits that must not be set.
+func checkMode(what string, f *os.File, forbidden fs.FileMode) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", what, err)
@@ -82,19 +85,22 @@ func checkPrivate(what string, f *os.File) error {
 	if info.IsDir() {
 		return cannot("name a file", "%s: %s is a directory", what, f.Name())
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+	if mode := info.Mode().Perm(); mode&forbidden != 0 {
 		return cannot("run: chmod 600 "+f.Name(), "%s: %s can be read by others (mode %04o)", what, f.Name(), mode)
 	}
 	return nil
 }
 
 // openSecret opens a file that only we may read; what names its setting.
-func openSecret(what, path string) (*os.File, error) {
+func openSecret(what, path string) (*os.File, error) { return openSecretMode(what, path, 0o077) }
+
+// openSecretMode is openSecret for other bits that must not be set.
+func openSecretMode(what, path string, forbidden fs.FileMode) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, cannot("create the file with mode 0600, readable for the user that runs sallyport", "%s: %w", what, err)
 	}
-	if err := checkPrivate(what, f); err != nil {
+	if err := checkMode(what, f, forbidden); err != nil {
 		f.Close()
 		return nil, err
 	}

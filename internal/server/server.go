@@ -199,6 +199,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if interval := s.config.GC.Interval; interval > 0 {
 		working.Go(func() { sweepEvery(background, s.rooms.sweeper, interval, s.now, s.log) })
 	}
+	working.Go(func() { keepSigningKeys(background, s.rooms.tokens, s.log) })
 	if keep := s.config.Audit.Retention; keep > 0 {
 		working.Go(func() { forgetEvents(background, s.rooms.db.Ledger(), keep, s.now, s.log) })
 	}

@@ -38,7 +38,7 @@ func newCertified(f *fixture) certified {
 	f.ok(err)
 	s, err := token.New(f.ctx(), token.Deps{
 		Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Certificates: proving,
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Certificates: proving, Sealer: f.sealer,
 	}, token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()})
 	f.ok(err)
 	f.t.Cleanup(func() { s.Close() })

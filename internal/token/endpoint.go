@@ -45,7 +45,7 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 		if errors.Is(err, access.ErrWrongNetwork) {
 			s.log.WarnContext(r.Context(), "credential came from a network it is not for", "request", from.RequestID, "address", from.Address)
 		}
-		return answer{}, s.refuseCredential(req.credential)
+		return answer{}, refuseCredential(req)
 	case errors.Is(err, access.ErrBusy):
 		return answer{}, &refusal{status: http.StatusTooManyRequests, code: unavailable, text: "too many logins are being checked; try again", after: busyFor}
 	}
@@ -55,8 +55,8 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	return a, err
 }
 
-func (s *Service) answer(ctx context.Context, req request, from access.Origin) (answer, error) {
-	id, err := s.authenticate(ctx, req.credential)
+func (s *Service) answer(ctx context.Context, req request) (answer, error) {
+	id, err := s.authenticate(ctx, req)
 	if err != nil {
 		return answer{}, err
 	}
@@ -64,13 +64,13 @@ func (s *Service) answer(ctx context.Context, req request, from access.Origin) (
 	if err != nil {
 		return answer{}, err
 	}
-	return s.issue(ctx, req, id, policy.Grant(id, from, s.now(), req.scope))
+	return s.issue(ctx, req, id, s.grant(policy, id, req))
 }
 
-// authenticate asks the one authenticator for the kind of c. Nothing else is
-// tried when that refuses, and a refused credential is never anonymous.
-func (s *Service) authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
-	switch c.(type) {
+// authenticate asks the one authenticator for the kind of credential. Nothing
+// else is tried when that refuses, and a refused credential is never anonymous.
+func (s *Service) authenticate(ctx context.Context, req request) (access.Identity, error) {
+	switch c := req.credential.(type) {
 	case nil:
 		return access.Identity{}, nil
 	case access.Password:
@@ -78,7 +78,7 @@ func (s *Service) authenticate(ctx context.Context, c access.Credential) (access
 	case access.AccessKey:
 		return s.deps.Keys.Authenticate(ctx, c)
 	case access.RefreshToken:
-		return identityTokens{s}.Authenticate(ctx, c)
+		return s.authenticateSession(ctx, c, req.service)
 	case access.Certificate:
 		if s.deps.Certificates != nil {
 			return s.deps.Certificates.Authenticate(ctx, c)

@@ -56,11 +56,11 @@ func (e *refusal) registryCode() string {
 
 // refuseCredential is the answer to a credential that proves nothing. It says
 // what kind of credential it was taken for, and no more.
-func (s *Service) refuseCredential(c access.Credential) *refusal {
+func refuseCredential(req request) *refusal {
 	text := "user name or password is wrong"
-	switch c.(type) {
+	switch req.credential.(type) {
 	case access.RefreshToken:
-		text = "the identity token is no longer valid; run docker login " + s.options.Service + " again"
+		text = "the identity token is no longer valid; run docker login " + req.service + " again"
 	case access.AccessKey:
 		text = "the access key is not valid"
 	case access.Certificate:

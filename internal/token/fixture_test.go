@@ -3,6 +3,7 @@ package token_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -61,6 +62,7 @@ type fixture struct {
 	t        testing.TB
 	db       *metadata.DB
 	accounts *account.Service
+	sealer   *token.Sealer
 	s        *token.Service
 	log      *bytes.Buffer
 
@@ -81,7 +83,7 @@ func onSQLite(t *testing.T, test func(t *testing.T, f *fixture)) {
 
 func newFixture(t testing.TB, db *metadata.DB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, db: db, log: new(bytes.Buffer), now: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	f := &fixture{t: t, db: db, sealer: newSealer(t), log: new(bytes.Buffer), now: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 	f.accounts = account.New(db.Directory(), db, account.Options{Now: f.clock, Logger: f.logger(), FailureFloor: time.Millisecond})
 	t.Cleanup(func() { f.accounts.Close() })
 	_, err := f.accounts.Bootstrap(t.Context(), secret("admin"))
@@ -100,13 +102,27 @@ func newFixture(t testing.TB, db *metadata.DB) *fixture {
 	return f
 }
 
+// newSealer returns a sealer of its own.
+func newSealer(t testing.TB) *token.Sealer {
+	t.Helper()
+	text, err := token.NewKEK(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := token.NewSealer(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // service returns another token service on the same database and accounts.
 func (f *fixture) service(o token.Options) *token.Service {
 	f.t.Helper()
 	o.Issuer, o.Service, o.Now, o.Logger = issuer, service, f.clock, f.logger()
 	s, err := token.New(f.t.Context(), token.Deps{
 		Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(),
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: f.sealer,
 	}, o)
 	f.ok(err)
 	f.t.Cleanup(func() { s.Close() })
@@ -307,7 +323,9 @@ func (f *fixture) signingKey() (private any, id string) {
 	if len(keys) != 1 {
 		f.t.Fatalf("%d signing keys", len(keys))
 	}
-	private, err = x509.ParsePKCS8PrivateKey(keys[0].PKCS8)
+	der, err := f.sealer.Open("signing key "+keys[0].ID, keys[0].KEK, keys[0].Private)
+	f.ok(err)
+	private, err = x509.ParsePKCS8PrivateKey(der)
 	f.ok(err)
 	return private, keys[0].ID
 }
@@ -336,7 +354,20 @@ func (f *fixture) variant(passwords access.Authenticator, store token.Store) *to
 	f.t.Helper()
 	s, err := token.New(f.ctx(), token.Deps{
 		Store: store, Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
-		Passwords: passwords, Keys: f.accounts.Keys(),
+		Passwords: passwords, Keys: f.accounts.Keys(), Sealer: f.sealer,
+	}, token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()})
+	f.ok(err)
+	f.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// serviceWith returns a token service on another store, that learns of changes
+// in another way.
+func (f *fixture) serviceWith(store token.Store, changes access.Changes) *token.Service {
+	f.t.Helper()
+	s, err := token.New(f.ctx(), token.Deps{
+		Store: store, Accounts: f.accounts, Policies: f.accounts, Changes: changes,
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: f.sealer,
 	}, token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()})
 	f.ok(err)
 	f.t.Cleanup(func() { s.Close() })

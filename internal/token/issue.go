@@ -42,7 +42,7 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 		}
 	}
 	now := s.now()
-	token, jti, err := s.accessToken(now, id, given)
+	token, jti, err := s.accessToken(ctx, req.service, id, given)
 	if err != nil {
 		return answer{}, err
 	}
@@ -66,9 +66,10 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 	}, nil
 }
 
-// accessToken signs a token that ends with its lifetime or with the credential
-// it came of, whichever is sooner. It returns the token's id too.
-func (s *Service) accessToken(now time.Time, id access.Identity, given access.Grants) (token, jti string, err error) {
+// accessToken signs a token for a service that ends with its lifetime or with the
+// credential it came of, whichever is sooner. It returns the token's id too.
+func (s *Service) accessToken(ctx context.Context, service string, id access.Identity, given access.Grants) (token, jti string, err error) {
+	now := s.now()
 	life := s.options.Lifetime
 	if s.options.TestExpiry > 0 {
 		life = s.options.TestExpiry
@@ -78,7 +79,7 @@ func (s *Service) accessToken(now time.Time, id access.Identity, given access.Gr
 		return "", "", err
 	}
 	c := claims{
-		Issuer: s.options.Issuer, Audience: s.options.Service,
+		Issuer: s.options.Issuer, Audience: service,
 		Issued: now.Unix(), From: now.Unix(), Expires: end.Unix(), ID: jti,
 		Access: grantClaims(given),
 	}
@@ -93,7 +94,11 @@ func (s *Service) accessToken(now time.Time, id access.Identity, given access.Gr
 	if c.Expires <= c.Issued {
 		return "", "", refuse(invalidGrant, "the credential is about to end")
 	}
-	token, err = s.keys.newest().sign(c)
+	ring, err := s.keys.present(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	token, err = ring.signer(now).sign(c)
 	if err == nil && len(token) > maxIssued {
 		err = refuse(invalidRequest, "too many scopes for one token; ask for fewer")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 )
+
+var b64 = base64.RawURLEncoding.Strict()
 
 const (
 	// maxToken bounds what is looked at, in bytes.

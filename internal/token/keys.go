@@ -4,189 +4,278 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-var b64 = base64.RawURLEncoding.Strict()
+	"github.com/sallyport/sallyport/internal/access"
+)
 
 // A signingKey is a key of ours, ready for use.
 type signingKey struct {
 	id      string
 	private *ecdsa.PrivateKey
+	public  jwk
 	// header is the first part of every token signed with it; see jwt.go.
 	header string
 }
 
-// A keyring holds our signing keys: the newest signs, all verify.
-type keyring struct {
-	store SigningKeys
-	now   func() time.Time
-
-	keys atomic.Pointer[[]signingKey] // newest first, never empty
-
-	mu       sync.Mutex
-	reloaded time.Time
+// A ring is our keys as they were under one generation, in the order in which
+// they sign. It does not change.
+type ring struct {
+	generation int64
+	rows       []SigningKey // without Private
+	keys       []signingKey // of the same index
+	schedule   schedule
 }
 
-// openKeyring loads our keys, and makes the first one if there is none.
-func openKeyring(ctx context.Context, store SigningKeys, now func() time.Time) (*keyring, error) {
-	r := &keyring{store: store, now: now}
-	stored, err := store.ListSigningKeys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list signing keys: %w", err)
-	}
-	if len(stored) == 0 {
-		fresh, err := newSigningKey(now())
-		if err != nil {
-			return nil, err
-		}
-		first, err := store.AddFirstSigningKey(ctx, fresh)
-		if err != nil {
-			return nil, fmt.Errorf("add first signing key: %w", err)
-		}
-		stored = []SigningKey{first}
-	}
-	return r, r.set(stored)
-}
+// signer returns the key that signs.
+func (r *ring) signer(now time.Time) signingKey { return r.keys[activeKey(now, r.rows)] }
 
-func newSigningKey(now time.Time) (SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return SigningKey{}, fmt.Errorf("make signing key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return SigningKey{}, fmt.Errorf("marshal signing key: %w", err)
-	}
-	jwk, err := publicJWK(&private.PublicKey)
-	if err != nil {
-		return SigningKey{}, err
-	}
-	return SigningKey{ID: jwk.KeyID, PKCS8: der, Created: now.UTC().Truncate(time.Second)}, nil
-}
-
-func (r *keyring) set(stored []SigningKey) error {
-	keys := make([]signingKey, 0, len(stored))
-	for _, k := range stored {
-		parsed, err := x509.ParsePKCS8PrivateKey(k.PKCS8)
-		if err != nil {
-			return fmt.Errorf("parse signing key %s: %w", k.ID, err)
-		}
-		private, ok := parsed.(*ecdsa.PrivateKey)
-		if !ok || private.Curve != elliptic.P256() {
-			return fmt.Errorf("signing key %s is not an ES256 key", k.ID)
-		}
-		jwk, err := publicJWK(&private.PublicKey)
-		if err != nil {
-			return err
-		}
-		if jwk.KeyID != k.ID {
-			return fmt.Errorf("signing key %s has the thumbprint %s", k.ID, jwk.KeyID)
-		}
-		keys = append(keys, signingKey{id: k.ID, private: private, header: headerOf(k.ID)})
-	}
-	r.keys.Store(&keys)
-	return nil
-}
-
-// newest returns the key that signs.
-func (r *keyring) newest() signingKey { return (*r.keys.Load())[0] }
-
-// byHeader returns the key whose tokens begin with header.
-func (r *keyring) byHeader(header string) (signingKey, bool) {
-	for _, k := range *r.keys.Load() {
-		if k.header == header {
-			return k, true
+// find returns the key for which is says so, unless it is gone.
+func (r *ring) find(now time.Time, is func(signingKey) bool) (signingKey, bool) {
+	for i, k := range r.keys {
+		if is(k) {
+			return k, !r.schedule.gone(now, r.rows[i])
 		}
 	}
 	return signingKey{}, false
 }
 
-// find returns the key whose tokens begin with header. One that we do not know
-// yet may be another replica's: then it reads the keys again, at most once a
-// second.
-func (r *keyring) find(ctx context.Context, header string) (signingKey, bool, error) {
-	if k, ok := r.byHeader(header); ok || !isHeader(header) {
+// serves reports whether tokens of the key id count.
+func (r *ring) serves(now time.Time, id string) bool {
+	_, ok := r.find(now, func(k signingKey) bool { return k.id == id })
+	return ok
+}
+
+// A keyring holds our signing keys as the database has them.
+type keyring struct {
+	schedule
+	store   SigningKeys
+	changes access.Changes
+	now     func() time.Time
+
+	current atomic.Pointer[ring]
+
+	mu       sync.Mutex // of reading the keys again
+	reloaded time.Time  // for a key that we did not know
+}
+
+// open loads the keys, after it has done what is due: the first start makes the
+// first key. Errors: *SealedError; nothing has changed then.
+func (r *keyring) open(ctx context.Context) error {
+	if err := r.keep(ctx); err != nil {
+		return err
+	}
+	_, err := r.present(ctx)
+	return err
+}
+
+// keep does what the schedule says is due.
+func (r *keyring) keep(ctx context.Context) error {
+	stored, err := r.store.ListSigningKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("list signing keys: %w", err)
+	}
+	if !r.due(r.now(), stored) {
+		return nil
+	}
+	return r.change(ctx, func(keys []SigningKey) ([]SigningKey, error) { return r.plan(r.now(), keys) })
+}
+
+func (r *keyring) change(ctx context.Context, change func([]SigningKey) ([]SigningKey, error)) error {
+	if err := r.store.ChangeSigningKeys(ctx, change); err != nil {
+		return fmt.Errorf("change signing keys: %w", err)
+	}
+	return nil
+}
+
+// present returns the keys as they are now.
+func (r *keyring) present(ctx context.Context) (*ring, error) {
+	generation, err := r.changes.Generation(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read generation: %w", err)
+	}
+	return r.under(ctx, generation)
+}
+
+// under returns the keys as they are under a generation that was just read.
+func (r *keyring) under(ctx context.Context, generation int64) (*ring, error) {
+	if known := r.current.Load(); known != nil && known.generation == generation {
+		return known, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.current.Load(); known != nil && known.generation == generation {
+		return known, nil // another request read them meanwhile
+	}
+	return r.load(ctx, generation)
+}
+
+// find returns the key whose tokens begin with header. One that is not in known
+// may be new on another replica, and its generation not here yet: then it reads
+// the keys again, at most once a second.
+func (r *keyring) find(ctx context.Context, known *ring, header string) (signingKey, bool, error) {
+	is := func(k signingKey) bool { return k.header == header }
+	now := r.now()
+	if k, ok := known.find(now, is); ok || !isHeader(header) {
 		return k, ok, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := r.now(); now.Sub(r.reloaded) >= time.Second {
+	if now.Sub(r.reloaded) >= time.Second {
 		r.reloaded = now
-		stored, err := r.store.ListSigningKeys(ctx)
-		if err != nil {
-			return signingKey{}, false, fmt.Errorf("list signing keys: %w", err)
-		}
-		if len(stored) > 0 {
-			if err := r.set(stored); err != nil {
-				return signingKey{}, false, err
-			}
+		if _, err := r.load(ctx, known.generation); err != nil {
+			return signingKey{}, false, err
 		}
 	}
-	k, ok := r.byHeader(header)
+	k, ok := r.current.Load().find(now, is)
 	return k, ok, nil
 }
 
-// A jwk is the public half of a signing key (RFC 7517, RFC 7518 §6.2.1).
-type jwk struct {
-	KeyType   string `json:"kty"`
-	Curve     string `json:"crv"`
-	X         string `json:"x"`
-	Y         string `json:"y"`
-	KeyID     string `json:"kid"`
-	Algorithm string `json:"alg"`
-	Use       string `json:"use"`
-}
-
-// publicJWK returns k with its RFC 7638 thumbprint as the key id:
-//
-//	base64url(SHA-256(`{"crv":"P-256","kty":"EC","x":"…","y":"…"}`))
-func publicJWK(k *ecdsa.PublicKey) (jwk, error) {
-	point, err := k.Bytes() // 4 ‖ x ‖ y
+// load reads the keys. The caller holds mu.
+func (r *keyring) load(ctx context.Context, generation int64) (*ring, error) {
+	stored, err := r.store.ListSigningKeys(ctx)
 	if err != nil {
-		return jwk{}, fmt.Errorf("marshal public key: %w", err)
+		return nil, fmt.Errorf("list signing keys: %w", err)
 	}
-	x, y := b64.EncodeToString(point[1:33]), b64.EncodeToString(point[33:])
-	sum := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`))
-	return jwk{
-		KeyType: "EC", Curve: "P-256", X: x, Y: y,
-		KeyID: b64.EncodeToString(sum[:]), Algorithm: "ES256", Use: "sig",
-	}, nil
+	if len(stored) == 0 {
+		return nil, errors.New("there is no signing key: restart the server, which makes one")
+	}
+	next := &ring{generation: generation, schedule: r.schedule}
+	for _, row := range stored {
+		k, err := r.ready(row)
+		if err != nil {
+			return nil, err
+		}
+		row.Private = nil
+		next.rows, next.keys = append(next.rows, row), append(next.keys, k)
+	}
+	r.current.Store(next)
+	return next, nil
 }
 
-// JWKS serves the public halves of our signing keys (RFC 7517 §5).
-func (s *Service) JWKS() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
-		}
-		set := struct {
-			Keys []jwk `json:"keys"`
-		}{}
-		for _, k := range *s.keys.keys.Load() {
-			public, err := publicJWK(&k.private.PublicKey)
-			if err != nil {
-				s.log.ErrorContext(r.Context(), "key set not written", "err", err)
-				w.WriteHeader(http.StatusInternalServerError)
-				return
+// ready makes a stored key usable. One that we know by its thumbprint is the
+// same, whatever it is sealed under now.
+func (r *keyring) ready(row SigningKey) (signingKey, error) {
+	if known := r.current.Load(); known != nil {
+		for _, k := range known.keys {
+			if k.id == row.ID {
+				return k, nil
 			}
-			set.Keys = append(set.Keys, public)
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		if err := json.NewEncoder(w).Encode(set); err != nil {
-			s.log.DebugContext(r.Context(), "answer not written", "err", err)
-		}
-	})
+	}
+	der, err := r.schedule.open(row)
+	if err != nil {
+		return signingKey{}, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return signingKey{}, fmt.Errorf("parse signing key %s: %w", row.ID, err)
+	}
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || private.Curve != elliptic.P256() {
+		return signingKey{}, fmt.Errorf("signing key %s is not an ES256 key", row.ID)
+	}
+	public, err := publicJWK(&private.PublicKey)
+	if err != nil {
+		return signingKey{}, err
+	}
+	if public.KeyID != row.ID {
+		return signingKey{}, fmt.Errorf("signing key %s has the thumbprint %s", row.ID, public.KeyID)
+	}
+	return signingKey{id: row.ID, private: private, public: public, header: headerOf(row.ID)}, nil
 }
+
+// A KeyState is where a signing key is on its way.
+type KeyState string
+
+// The states of a signing key, in their order.
+const (
+	Published KeyState = "published" // others can learn it, it does not sign yet
+	Active    KeyState = "active"    // it signs
+	Retiring  KeyState = "retiring"  // what it signed still counts
+)
+
+// A KeyStatus is what may be told about a signing key.
+type KeyStatus struct {
+	ID        string
+	State     KeyState
+	Created   time.Time
+	Activates time.Time
+	// Retires is when the next key signs, and Ends when nothing that this one
+	// signed counts any more; zero while no other is to follow.
+	Retires, Ends time.Time
+}
+
+// SigningKeys returns our keys in the order in which they sign, without those
+// that are gone.
+func (s *Service) SigningKeys(ctx context.Context) ([]KeyStatus, error) {
+	ring, err := s.keys.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ring.statuses(s.now()), nil
+}
+
+func (r *ring) statuses(now time.Time) []KeyStatus {
+	var all []KeyStatus
+	active := activeKey(now, r.rows)
+	for i, row := range r.rows {
+		if r.schedule.gone(now, row) {
+			continue
+		}
+		k := KeyStatus{ID: row.ID, State: Retiring, Created: row.Created, Activates: row.Activates, Retires: row.Retires}
+		switch {
+		case i == active:
+			k.State = Active
+		case row.Activates.After(now):
+			k.State = Published
+		}
+		if !row.Retires.IsZero() {
+			k.Ends = row.Retires.Add(r.schedule.overlap)
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+// RotateSigningKey makes the next signing key, which signs after the time for
+// which keys are published ahead, and returns it. If it is there already it
+// stays as it is.
+func (s *Service) RotateSigningKey(ctx context.Context) (KeyStatus, error) {
+	return s.rotate(ctx, s.keys.ahead)
+}
+
+// RotateSigningKeyNow is RotateSigningKey for a key that signs as soon as every
+// process can have learned of it, also if it is there already. Others that read
+// our key set from a file may not know it then.
+func (s *Service) RotateSigningKeyNow(ctx context.Context) (KeyStatus, error) {
+	return s.rotate(ctx, min(switchDelay, s.keys.ahead))
+}
+
+func (s *Service) rotate(ctx context.Context, wait time.Duration) (KeyStatus, error) {
+	err := s.keys.change(ctx, func(keys []SigningKey) ([]SigningKey, error) { return s.keys.rotate(s.now(), keys, wait) })
+	if err != nil {
+		return KeyStatus{}, err
+	}
+	all, err := s.SigningKeys(ctx)
+	if err != nil {
+		return KeyStatus{}, err
+	}
+	return all[len(all)-1], nil
+}
+
+// RevokeSigningKey takes a signing key away at once, on every process: what it
+// signed proves nothing any more. If it was the one that signs, the next one
+// does. Errors: ErrUnknownKey.
+func (s *Service) RevokeSigningKey(ctx context.Context, id string) error {
+	return s.keys.change(ctx, func(keys []SigningKey) ([]SigningKey, error) { return s.keys.revoke(s.now(), keys, id) })
+}
+
+// KeepSigningKeys does what is due: it makes the next key in time, and forgets
+// those that are gone. Call it about once a minute; several processes may.
+func (s *Service) KeepSigningKeys(ctx context.Context) error { return s.keys.keep(ctx) }

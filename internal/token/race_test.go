@@ -47,7 +47,7 @@ func TestLoginAgainstChange(t *testing.T) {
 				change := func() { f.ok(tt.change(k, person)) }
 				s, err := token.New(f.ctx(), token.Deps{
 					Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
-					Passwords: changing{f.accounts.Passwords(), change}, Keys: changing{f.accounts.Keys(), change},
+					Passwords: changing{f.accounts.Passwords(), change}, Keys: changing{f.accounts.Keys(), change}, Sealer: f.sealer,
 				}, token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()})
 				f.ok(err)
 				pair := person + ":" + password(person)

@@ -16,7 +16,7 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	req.event = &ledger.Event{Kind: ledger.Token, Action: "issue", Decision: ledger.Allowed, Principal: access.Principal{}.String()}
 	req.event.From(from)
 	req.event.Set("client", req.client)
-	a, err := s.answer(ledger.With(ctx, req.event), req, from)
+	a, err := s.answer(ledger.With(ctx, req.event), req)
 	if s.options.Ledger == nil || req.event.Recorded() {
 		return a, err
 	}

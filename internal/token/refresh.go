@@ -26,23 +26,23 @@ func (s *Service) newSession(id access.Identity, req request) (access.Secret, Se
 	return secret, Session{
 		ID: public, Sum: secret.Sum(),
 		AccountID: id.Principal.UID, Owner: id.Principal.String(), KeyID: id.Proof.KeyID,
-		Service: s.options.Service, Client: req.client,
+		Service: req.service, Client: req.client,
 		Created: now, LastUsed: lastuse.From(now, req.from.Address, req.from.UserAgent), Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
 	}, nil
 }
 
-// identityTokens is the authenticator for access.RefreshToken. A secret that is
-// not well made costs no look-up.
-type identityTokens struct{ *Service }
-
-func (s identityTokens) Authenticate(ctx context.Context, c access.Credential) (access.Identity, error) {
-	presented, ok := c.(access.RefreshToken)
-	if !ok || !access.RefreshSecret.Valid(presented.Secret.Reveal()) {
+// authenticateSession checks an identity token, which serves the service of its
+// login alone. One that is not well made costs no look-up.
+func (s *Service) authenticateSession(ctx context.Context, presented access.RefreshToken, service string) (access.Identity, error) {
+	if !access.RefreshSecret.Valid(presented.Secret.Reveal()) {
 		return access.Identity{}, access.ErrBadCredential
 	}
 	session, err := s.sessionBySum(ctx, presented.Secret.Sum())
 	if err != nil {
 		return access.Identity{}, err
+	}
+	if session.Service != service {
+		return access.Identity{}, access.ErrBadCredential
 	}
 	id, err := s.deps.Accounts.Resolve(ctx, session.AccountID, access.Proof{
 		Method: "session", KeyID: session.KeyID, SessionID: session.ID,
@@ -85,12 +85,12 @@ func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, erro
 	return session, nil
 }
 
-// alive reports whether a session is ours and has neither ended nor been
-// revoked nor lain idle for too long.
+// alive reports whether a session has neither ended nor been revoked nor lain
+// idle for too long.
 func (s *Service) alive(session Session) bool {
 	now := s.now()
 	idleFrom := s.used.Latest(session.ID, session.LastUsed).Time
-	return session.Revoked.IsZero() && session.Service == s.options.Service &&
+	return session.Revoked.IsZero() &&
 		now.Before(session.Expires) && now.Before(idleFrom.Add(s.options.SessionIdle))
 }
 

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -21,6 +22,7 @@ type request struct {
 	credential access.Credential // nil: anonymous
 	scope      access.Scope
 	from       access.Origin
+	service    string // the audience: ours, or one of the others
 	offline    bool   // an identity token is wanted too
 	client     string // who asks, for the list of sessions
 	event      *ledger.Event
@@ -48,7 +50,10 @@ func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 			return request{}, err
 		}
 	}
-	if err := s.checkFields(fields); err != nil {
+	if err := checkFields(fields); err != nil {
+		return request{}, err
+	}
+	if req.service, err = s.serviceOf(fields.Get("service")); err != nil {
 		return request{}, err
 	}
 	if r.Method == http.MethodPost {
@@ -94,18 +99,26 @@ func readForm(r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// checkFields refuses fields that come twice (RFC 6749 §3.2), and a service
-// other than ours. A request without one means ours.
-func (s *Service) checkFields(fields url.Values) error {
+// checkFields refuses fields that come twice (RFC 6749 §3.2).
+func checkFields(fields url.Values) error {
 	for name, values := range fields {
 		if len(values) > 1 && name != "scope" {
 			return refuse(invalidRequest, "the field %.40q comes more than once", name)
 		}
 	}
-	if service := fields.Get("service"); service != "" && service != s.options.Service {
-		return refuse(invalidRequest, "service %.100q is not served here; ask for %q", service, s.options.Service)
-	}
 	return nil
+}
+
+// serviceOf returns the audience that a request asks for; without one it means
+// ours.
+func (s *Service) serviceOf(asked string) (string, error) {
+	switch {
+	case asked == "":
+		return s.options.Service, nil
+	case asked == s.options.Service, slices.Contains(s.options.Services, asked):
+		return asked, nil
+	}
+	return "", refuse(invalidRequest, "service %.100q is not served here; ask for %q", asked, s.options.Service)
 }
 
 // basicCredential reads the Authorization header of a GET. Without one, and

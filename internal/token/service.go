@@ -32,6 +32,7 @@ const (
 
 	defaultSessionAbsolute = 30 * 24 * time.Hour
 	defaultSessionIdle     = 7 * 24 * time.Hour
+	defaultKeyAhead        = 24 * time.Hour
 )
 
 // cacheSize bounds the cache of sessions, in entries.
@@ -45,6 +46,7 @@ type Deps struct {
 	Changes   access.Changes
 	Passwords access.Authenticator // for access.Password
 	Keys      access.Authenticator // for access.AccessKey
+	Sealer    *Sealer              // of the signing keys
 	// Certificates proves access.Certificate and says what still holds of it.
 	// nil: no client certificate is accepted.
 	Certificates Outsiders
@@ -54,6 +56,9 @@ type Deps struct {
 type Options struct {
 	Issuer  string // iss of our tokens
 	Service string // aud of our tokens, and the service of our challenges
+	// Services are other registries that let us decide: audiences of tokens that
+	// we issue and never take.
+	Services []string
 
 	// Lifetime of an access token, at least 300 s. 0: 300 s.
 	Lifetime time.Duration
@@ -63,6 +68,11 @@ type Options struct {
 	// SessionAbsolute and SessionIdle bound the life of an identity token: from
 	// its login, and from its last use. 0: 30 days and 7 days.
 	SessionAbsolute, SessionIdle time.Duration
+	// KeyRotation is the time from one signing key to the next. 0: only by hand.
+	KeyRotation time.Duration
+	// KeyAhead is how long a signing key is published before it signs, at most
+	// half of KeyRotation. 0: 24 hours.
+	KeyAhead time.Duration
 
 	Now    func() time.Time // nil: time.Now
 	Rand   io.Reader        // nil: crypto/rand.Reader
@@ -91,12 +101,18 @@ type under[T any] struct {
 	value      T
 }
 
-// New returns a service. It makes our signing key if there is none.
+// New returns a service. It makes our first signing key if there is none.
+// Errors: *SealedError.
 func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 	o.Lifetime = cmp.Or(o.Lifetime, minLifetime)
 	o.SessionAbsolute = cmp.Or(o.SessionAbsolute, defaultSessionAbsolute)
 	o.SessionIdle = cmp.Or(o.SessionIdle, defaultSessionIdle)
+	o.KeyAhead = cmp.Or(o.KeyAhead, defaultKeyAhead)
 	switch {
+	case d.Sealer == nil:
+		return nil, errors.New("token service needs a sealer")
+	case o.KeyRotation != 0 && o.KeyAhead > o.KeyRotation/2 || o.KeyAhead < 0:
+		return nil, errors.New("signing keys are published ahead for at most half of the time between them")
 	case o.Issuer == "" || o.Service == "":
 		return nil, errors.New("token service needs an issuer and a service name")
 	case o.Lifetime < minLifetime || o.Lifetime > maxLifetime:
@@ -124,11 +140,18 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 	if o.TestExpiry > 0 {
 		s.leeway = 0
 	}
-	keys, err := openKeyring(ctx, d.Store, s.now)
-	if err != nil {
+	s.keys = &keyring{
+		schedule: schedule{
+			rotation: o.KeyRotation, ahead: o.KeyAhead, sealer: d.Sealer,
+			// The last token ends after a lifetime, by the clock that is most
+			// behind, and serves its push for some time more.
+			overlap: o.Lifetime + pushGrace + leeway,
+		},
+		store: d.Store, changes: d.Changes, now: s.now,
+	}
+	if err := s.keys.open(ctx); err != nil {
 		return nil, err
 	}
-	s.keys = keys
 	s.used = lastuse.New(d.Store.TouchSessions, s.log)
 	return s, nil
 }

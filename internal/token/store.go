@@ -11,8 +11,12 @@ import (
 	"github.com/sallyport/sallyport/internal/lastuse"
 )
 
-// ErrUnknown says that no such session exists.
-var ErrUnknown = errors.New("no such session")
+var (
+	// ErrUnknown says that no such session exists.
+	ErrUnknown = errors.New("no such session")
+	// ErrUnknownKey says that no such signing key exists.
+	ErrUnknownKey = errors.New("no such signing key")
+)
 
 // A Session is what an identity token of docker login stands for (a refresh
 // token, in OAuth's words). The zero Revoked means alive.
@@ -33,11 +37,17 @@ type Session struct {
 // A Use is when and from where a session was last used.
 type Use = lastuse.Use
 
-// A SigningKey is a private key of ours.
+// A SigningKey is a private key of ours as it is kept. See schedule for what the
+// times mean.
 type SigningKey struct {
 	ID      string // RFC 7638 thumbprint, base64url
-	PKCS8   []byte // DER
-	Created time.Time
+	Private []byte // PKCS #8, sealed
+	// KEK names the key-encryption key that Private is sealed under. "": it is
+	// plain, as versions before this one kept it.
+	KEK       string
+	Created   time.Time
+	Activates time.Time
+	Retires   time.Time // zero: no other is to follow yet
 }
 
 // A Store remembers what must survive a restart. It stores SHA-256 sums of
@@ -82,11 +92,13 @@ type SessionLife interface {
 
 // SigningKeys are kept beside the sessions.
 type SigningKeys interface {
-	// ListSigningKeys returns the keys, newest first.
+	// ListSigningKeys returns the keys in the order in which they sign.
 	ListSigningKeys(ctx context.Context) ([]SigningKey, error)
-	// AddFirstSigningKey stores k unless a key exists, and returns the newest:
-	// replicas that start together agree on one.
-	AddFirstSigningKey(ctx context.Context, k SigningKey) (SigningKey, error)
+	// ChangeSigningKeys replaces the keys by what change makes of those that are
+	// there, and advances the generation. Those who change them, on whatever
+	// process, come one after the other. change may run more than once and owns
+	// its argument; its error is returned, and nothing has changed then.
+	ChangeSigningKeys(ctx context.Context, change func([]SigningKey) ([]SigningKey, error)) error
 }
 
 // Accounts says what is true now of an account that a token names.

@@ -22,6 +22,7 @@ const verifiedBytes = 16 << 20
 // true for its exact text. What it may do is found again whenever the
 // generation moves.
 type verified struct {
+	key    string // id of the signing key
 	claims claims
 	held   access.Grants
 	weight uint32 // bytes, about
@@ -60,15 +61,21 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 	if err != nil {
 		return access.Authority{}, fmt.Errorf("read generation: %w", err)
 	}
-	sum := sha256.Sum256([]byte(bearer))
+	keys, err := s.keys.under(ctx, generation)
+	if err != nil {
+		return access.Authority{}, err
+	}
+	sum, now := sha256.Sum256([]byte(bearer)), s.now()
 	v, ok := s.verified.GetIfPresent(sum)
-	if !ok {
-		if v, err = s.verify(ctx, bearer); err != nil {
+	switch {
+	case !ok:
+		if v, err = s.verify(ctx, keys, bearer); err != nil {
 			return access.Authority{}, err
 		}
 		s.verified.Set(sum, v)
+	case !keys.serves(now, v.key):
+		return access.Authority{}, access.ErrInvalidToken
 	}
-	now := s.now()
 	expired, err := s.checkTimes(v.claims, now)
 	if err != nil {
 		return access.Authority{}, err
@@ -101,13 +108,13 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 }
 
 // verify checks everything about a token that stays as it is.
-func (s *Service) verify(ctx context.Context, bearer string) (*verified, error) {
+func (s *Service) verify(ctx context.Context, keys *ring, bearer string) (*verified, error) {
 	header, rest, ok1 := strings.Cut(bearer, ".")
 	payload, signature, ok2 := strings.Cut(rest, ".")
 	if !ok1 || !ok2 {
 		return nil, access.ErrInvalidToken
 	}
-	key, ok, err := s.keys.find(ctx, header)
+	key, ok, err := s.keys.find(ctx, keys, header)
 	switch {
 	case err != nil:
 		return nil, err
@@ -121,7 +128,7 @@ func (s *Service) verify(ctx context.Context, bearer string) (*verified, error) 
 	if err != nil || !s.sound(c) {
 		return nil, access.ErrInvalidToken
 	}
-	return &verified{claims: c, held: c.grants(), weight: 1024 + 3*uint32(len(payload))}, nil
+	return &verified{key: key.id, claims: c, held: c.grants(), weight: 1024 + 3*uint32(len(payload))}, nil
 }
 
 // sound reports whether the claims could be ours and agree with each other.

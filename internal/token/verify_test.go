@@ -70,14 +70,19 @@ func TestTestExpiry(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
-		deps := token.Deps{Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db}
+		deps := token.Deps{Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db, Sealer: f.sealer}
 		for _, o := range []token.Options{
 			{}, {Issuer: "x"}, {Service: "x"}, {Issuer: "x", Service: "x", Lifetime: 299 * time.Second},
 			{Issuer: "x", Service: "x", Lifetime: 25 * time.Hour}, {Issuer: "x", Service: "x", SessionIdle: -1}, {Issuer: "x", Service: "x", TestExpiry: -1},
+			{Issuer: "x", Service: "x", KeyAhead: -1}, {Issuer: "x", Service: "x", KeyAhead: 2 * time.Hour, KeyRotation: 3 * time.Hour},
 		} {
 			if _, err := token.New(t.Context(), deps, o); err == nil {
 				t.Errorf("New took %+v", o)
 			}
+		}
+		deps.Sealer = nil
+		if _, err := token.New(t.Context(), deps, token.Options{Issuer: issuer, Service: service}); err == nil {
+			t.Error("New works without a sealer")
 		}
 	})
 }
