@@ -48,8 +48,9 @@ that part of the policy. With --policy a document is asked instead, without a
 server; --group then says the groups.`,
 		Example: `  sallyport explain --as user:alice push apps/web:v1
   sallyport explain --as robot:ci pull apps/web --from 192.0.2.7 --at 2026-01-31T10:32:00Z
-  sallyport explain --as user:alice --group dev --policy policy.yaml push apps/web`,
-		Args: arguments(cobra.RangeArgs(1, 2)),
+  sallyport explain --as user:alice --group dev --policy policy.yaml push apps/web
+  sallyport explain --request 0e89aecc4a0a719a033bb8990930f2ec`,
+		Args: arguments(cobra.MaximumNArgs(2)),
 	}
 	var q client.Question
 	cmd.Flags().StringVar(&q.Principal, "as", "", "who asks: user:NAME, robot:NAME or anonymous (default yourself)")
@@ -59,8 +60,19 @@ server; --group then says the groups.`,
 	at := cmd.Flags().String("at", "", "when, such as 2026-01-31T10:32:00Z (default now)")
 	file := cmd.Flags().String("policy", "", "ask this document instead of the server")
 	groups := cmd.Flags().StringSlice("group", nil, "with --policy, a group that the principal is in; repeat for more")
+	request := cmd.Flags().String("request", "", "explain what is on record about the request with this id")
 	f := addFormat(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case *request != "" && len(args) > 0:
+			return usage(cmd, errors.New("--request takes no action: it is on record"))
+		case *request != "":
+			return with(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+				return explainRequest(cmd, c, f, *request)
+			})(cmd, args)
+		case len(args) == 0:
+			return usage(cmd, errors.New("say what to explain: an action and a repository, or --request ID"))
+		}
 		q.Action, q.Repository, q.Tag = targetArguments(args)
 		if *at != "" {
 			when, err := time.Parse(time.RFC3339, *at)

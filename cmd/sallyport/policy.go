@@ -15,7 +15,7 @@ import (
 
 func newPolicy() *cobra.Command {
 	return family("policy", "Show, check and change the policy: who may do what",
-		newPolicyShow(), newPolicyHistory(), newPolicyValidate(), newPolicyTest(), newPolicyDiff(), newPolicyApply(), newPolicyRollback())
+		newPolicyShow(), newPolicyHistory(), newPolicyValidate(), newPolicyTest(), newPolicyReplay(), newPolicyDiff(), newPolicyApply(), newPolicyRollback())
 }
 
 // policyHeader is the line that "policy show" puts before a document and "policy

@@ -1,11 +1,16 @@
 package admin_test
 
 import (
+	"fmt"
+	"slices"
+	"time"
+
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 func TestExplain(t *testing.T) {
@@ -71,4 +76,60 @@ func TestWhoCan(t *testing.T) {
 	for _, query := range []string{"", "action=push", "action=fly&repository=a", "repository=a", "action=push&repository=" + url.QueryEscape("a:b"), "q=x"} {
 		f.refused(b, 400, ask(query))
 	}
+}
+
+// TestReplay puts what is on record to candidates: those that decide alike
+// change nothing, others are listed by what they change.
+func TestReplay(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		b := f.as("admin")
+		for _, e := range []ledger.Event{
+			{Kind: ledger.Pull, Action: "manifest", Decision: ledger.Allowed, Principal: "user:alice", Repository: "team-a/app"},
+			{Kind: ledger.Pull, Action: "blob", Decision: ledger.Allowed, Principal: "user:alice", Repository: "team-a/app"},
+			{Kind: ledger.Push, Action: "create-tag", Decision: ledger.Allowed, Principal: "robot:ci", Repository: "team-a/app", Tag: "v1"},
+			{Kind: ledger.Push, Action: "push", Decision: ledger.Denied, Reason: ledger.ByPolicy, Principal: "user:mallory", Groups: []string{"dev"}, Repository: "team-a/app", Detail: map[string]string{"needs": "create-tag"}},
+			{Kind: ledger.Pull, Action: "manifest", Decision: ledger.Denied, Reason: ledger.ByNarrowing, Principal: "robot:ci", Repository: "team-a/app", Detail: map[string]string{"needs": "pull"}},
+			{Kind: ledger.Push, Action: "push", Decision: ledger.Failed, Principal: "robot:ci", Repository: "team-a/app"},
+			{Kind: ledger.Pull, Action: "manifest", Decision: ledger.Allowed, Principal: "user:alice", Repository: "team-a/app", Time: f.clock().Add(-8 * 24 * time.Hour)},
+		} {
+			f.ok(f.ledger.Record(t.Context(), e))
+		}
+		ask := func(document string) client.Replay {
+			since := f.clock().Add(-7 * 24 * time.Hour).Format(time.RFC3339)
+			return read[client.Replay](f, b, 200, req{method: "POST", path: "/policy/replay?since=" + since, body: document, contentType: "application/yaml"})
+		}
+		if got := ask(policy); len(got.Changes) != 0 || got.Decisions != 4 {
+			t.Errorf("the policy in force: %+v", got)
+		}
+		got := ask(`version: 2
+rules:
+  - name: ci
+    subjects: ["robot:ci"]
+    repositories: ["team-a/**"]
+    actions: [pull, push]
+  - name: developers
+    subjects: ["group:dev"]
+    repositories: ["team-a/**"]
+    actions: [push]
+protections:
+  - name: releases
+    repositories: ["team-a/**"]
+    tags: ["v*"]
+    actions: [create-tag]
+`)
+		var lines []string
+		for _, c := range got.Changes {
+			lines = append(lines, fmt.Sprintf("%d %s %s %s %t %s", c.Count, c.Principal, c.Action, c.Repository, c.Allowed, c.Rule))
+		}
+		want := []string{
+			"2 user:alice pull team-a/app false ",
+			"1 robot:ci create-tag team-a/app false releases",
+			"1 user:mallory create-tag team-a/app true developers",
+		}
+		if !slices.Equal(lines, want) {
+			t.Errorf("changes\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+		}
+		f.refused(b, 400, req{method: "POST", path: "/policy/replay?since=noon", body: policy, contentType: "application/yaml"})
+		f.refused(b, 400, req{method: "POST", path: "/policy/replay?since=2026-01-01T00:00:00Z", body: "version: 9\n", contentType: "application/yaml"})
+	})
 }

@@ -48,6 +48,7 @@ var samples = map[string]struct {
 	"GET /policy":                             {req{path: "/policy"}, 200, 403},
 	"PUT /policy":                             {req{path: "/policy", body: policy, contentType: "application/yaml", ifMatch: `"1"`}, 412, 403},
 	"POST /explain":                           {req{path: "/explain", body: `{"principal":"user:alice","action":"pull","repository":"team-a/app"}`}, 200, 403},
+	"POST /policy/replay":                     {req{path: "/policy/replay?since=2026-01-01T00:00:00Z", body: policy, contentType: "application/yaml"}, 200, 403},
 	"GET /who-can":                            {req{path: "/who-can?action=pull&repository=team-a/app"}, 200, 403},
 	"GET /policy/versions":                    {req{path: "/policy/versions"}, 200, 403},
 	"GET /policy/versions/{version}":          {req{path: "/policy/versions/1"}, 200, 403},

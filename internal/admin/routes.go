@@ -134,6 +134,10 @@ var routes = []route{
 		in: client.Question{}, out: client.Explanation{}, kind: quiet, serve: (*call).explain,
 	},
 	{
+		method: "POST", pattern: "/policy/replay", id: "replayPolicy", summary: "List the recorded decisions that a document would change", who: holders(access.ManagePolicy, registry),
+		query: "since", in: document{"application/yaml", "text/plain"}, out: client.Replay{}, kind: quiet, serve: (*call).replayPolicy,
+	},
+	{
 		method: "GET", pattern: "/who-can", id: "whoCan", summary: "List the rules that give an action on a repository", who: holders(access.ManagePolicy, anywhere),
 		query: "action repository tag", out: client.WhoCan{}, serve: (*call).whoCan,
 	},

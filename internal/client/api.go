@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // Everybody selects the keys or sessions of all accounts, which only an
@@ -184,6 +185,16 @@ func (c *Client) ApplyPolicy(ctx context.Context, document []byte, base int64, r
 // Explain asks what the policy says to a request, and why.
 func (c *Client) Explain(ctx context.Context, q Question) (Explanation, error) {
 	return send[Explanation](ctx, c, http.MethodPost, q, "explain")
+}
+
+// ReplayPolicy asks what of the decisions since a time a document would change.
+func (c *Client) ReplayPolicy(ctx context.Context, document []byte, since time.Time) (Replay, error) {
+	var out Replay
+	err := c.do(ctx, ask{
+		method: http.MethodPost, path: []string{"policy", "replay"}, query: url.Values{"since": {since.UTC().Format(time.RFC3339)}}, body: document,
+		header: http.Header{"Content-Type": {"application/yaml"}},
+	}, &out)
+	return out, err
 }
 
 // WhoCan asks who may do action to a repository, or to one of its tags.

@@ -194,6 +194,30 @@ type Explanation struct {
 	access.Explanation
 }
 
+// A ReplayKey is what recorded decisions are counted by.
+type ReplayKey struct {
+	Principal  string `json:"principal"`
+	Action     string `json:"action"`
+	Repository string `json:"repository"`
+	Allowed    bool   `json:"allowed"` // by the candidate, and not by the record; or the other way
+}
+
+// A Replayed is a number of recorded decisions that a candidate policy would
+// change in one way.
+type Replayed struct {
+	ReplayKey
+	Count int64     `json:"count"`
+	Last  time.Time `json:"last"`
+	Rule  string    `json:"rule"` // of the candidate that decides the last one, or ""
+}
+
+// A Replay is the answer to POST /policy/replay.
+type Replay struct {
+	Decisions int64      `json:"decisions"` // that were put to the candidate
+	Changes   []Replayed `json:"changes"`   // most often first
+	More      int64      `json:"more"`      // changed decisions that are in no line, for lack of room
+}
+
 // WhoCan is who may do something, by the policy.
 type WhoCan access.Access
 

@@ -112,6 +112,7 @@ var matrixRows = []matrixRow{
 	{route: "listPolicyVersions", method: "GET", target: "/api/v1/policy/versions"},
 	{route: "explain", method: "POST", target: "/api/v1/explain", note: "about team/app", body: `{"principal":"anonymous","action":"pull","repository":"team/app"}`, header: jsonBody},
 	{route: "explain", method: "POST", target: "/api/v1/explain", note: "about other/app", body: `{"principal":"anonymous","action":"pull","repository":"other/app"}`, header: jsonBody},
+	{route: "replayPolicy", method: "POST", target: "/api/v1/policy/replay?since=2026-01-01T00:00:00Z", body: matrixPolicy, header: "Content-Type: application/yaml"},
 	{route: "whoCan", method: "GET", target: "/api/v1/who-can?action=push&repository=team/app"},
 	{route: "whoCan", method: "GET", target: "/api/v1/who-can?action=push&repository=other/app"},
 	{route: "showPolicyVersion", method: "GET", target: "/api/v1/policy/versions/1"},
