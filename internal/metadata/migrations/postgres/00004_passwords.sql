@@ -7,10 +7,3 @@ CREATE TABLE known_network (
     PRIMARY KEY (account_uid, network)
 );
 CREATE INDEX known_network_network ON known_network (network, noted);
-
--- Codes that set a password once. A newer one takes the place of the older.
-CREATE TABLE password_reset (
-    account_uid text COLLATE "C" PRIMARY KEY REFERENCES account (uid) ON DELETE CASCADE,
-    sum         bytea NOT NULL UNIQUE, -- SHA-256 of the code
-    expires     bigint NOT NULL
-);
