@@ -18,6 +18,7 @@
 //	ledger        <- oci access
 //	metadata      <- oci access registry account token gc ledger
 //	inbound       <- access
+//	leak          <- access
 //	distribution  <- oci access registry blob inbound ledger
 //	client        <- oci access ledger
 //	admin         <- oci access registry account token gc client inbound ledger
@@ -33,7 +34,9 @@
 //	github.com/pressly/goose      : metadata
 //	github.com/go-jose/go-jose    : token
 //	golang.org/x/crypto           : account server
+//	github.com/klauspost/compress : leak
+//	github.com/prometheus         : server
 //	go.yaml.in/yaml               : access config dockerauth
 //	net/http                      : inbound distribution token admin client server
-//	os                            : blob federation metadata client config server ledger
+//	os                            : blob federation leak metadata client config server ledger
 package sallyport

@@ -16,7 +16,7 @@ import (
 
 func newKey() *cobra.Command {
 	return family("key", "Manage access keys: secrets for machines and for clients that keep what is typed",
-		newKeyCreate(), newKeyList(), newKeyNarrow(), newKeyRotate(), newKeyRevoke())
+		newKeyCreate(), newKeyList(), newKeyNarrow(), newKeyRotate(), newKeyRevoke(), newKeyScan())
 }
 
 // A life is a duration that may be given in days: "90d", "36h", "1d12h".

@@ -47,13 +47,16 @@ func (f SecretForm) New(rand io.Reader) (Secret, error) {
 	return NewSecret(b.String() + checksum(b.String())), nil
 }
 
+// Length returns the length of every secret of form f, in bytes.
+func (f SecretForm) Length() int { return len(f.Prefix) + f.Random + checksumLength }
+
 // Claims reports whether s has the prefix of form f, well made or not.
 func (f SecretForm) Claims(s string) bool { return strings.HasPrefix(s, f.Prefix) }
 
 // Valid reports whether s is well made: prefix, length, alphabet, checksum.
 func (f SecretForm) Valid(s string) bool {
 	body := len(f.Prefix) + f.Random
-	if !f.Claims(s) || len(s) != body+checksumLength {
+	if !f.Claims(s) || len(s) != f.Length() {
 		return false
 	}
 	for i := len(f.Prefix); i < body; i++ {

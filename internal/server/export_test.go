@@ -50,14 +50,14 @@ func NewFront(o FrontOptions) (http.Handler, func(*http.Request) string) {
 		panic(err)
 	}
 	return &front{
-		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies, onlyProxies: o.Plain,
+		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies, onlyProxies: o.Plain, metrics: newMetrics(),
 		log: o.Log, rand: newRandom(nil),
 	}, n.realm
 }
 
 // NewHealth returns the handler of the health listener with one part.
 func NewHealth(ask func(context.Context) error, now func() time.Time) http.Handler {
-	return (&health{probes: []probe{{"database", ask}}, log: slog.New(slog.DiscardHandler), now: now}).handler()
+	return (&health{probes: []probe{{"database", ask}}, metrics: http.NotFoundHandler(), log: slog.New(slog.DiscardHandler), now: now}).handler()
 }
 
 // Client is proxies.client.

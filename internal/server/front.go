@@ -36,6 +36,22 @@ type doors struct {
 	admin        http.Handler // /api/ and below
 }
 
+// of returns the door that a path leads to, and its name; a nil handler where
+// nothing is served.
+func (d doors) of(path string) (name string, door http.Handler) {
+	switch {
+	case path == "/v2" || strings.HasPrefix(path, "/v2/"):
+		return "distribution", d.distribution
+	case path == "/token":
+		return "token", d.token
+	case strings.HasPrefix(path, "/api/"):
+		return "admin", d.admin
+	case path == "/.well-known/jwks.json":
+		return "jwks", d.jwks
+	}
+	return "none", nil
+}
+
 // A front is the outermost handler. It gives every request an id, an answer
 // even when a handler panics, and one line in the log; and it lets through only
 // plain paths for hosts that are ours, so that no two parsers behind it can
@@ -50,6 +66,7 @@ type front struct {
 	// onlyProxies is set where plain HTTP is served behind proxies: whoever
 	// comes past them would send credentials in the clear.
 	onlyProxies bool
+	metrics     *metrics
 	log         *slog.Logger
 	rand        io.Reader
 
@@ -157,18 +174,12 @@ func (f *front) route(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusMisdirectedRequest, oci.Unsupported, "the request is for another host than the connection")
 		return
 	}
-	switch path := r.URL.Path; {
-	case path == "/v2" || strings.HasPrefix(path, "/v2/"):
-		f.doors.distribution.ServeHTTP(w, r)
-	case path == "/token":
-		f.doors.token.ServeHTTP(w, r)
-	case strings.HasPrefix(path, "/api/"):
-		f.doors.admin.ServeHTTP(w, r)
-	case path == "/.well-known/jwks.json":
-		f.doors.jwks.ServeHTTP(w, r)
-	default:
+	_, door := f.doors.of(r.URL.Path)
+	if door == nil {
 		writeError(w, http.StatusNotFound, oci.Unsupported, "nothing is served at this path")
+		return
 	}
+	door.ServeHTTP(w, r)
 }
 
 // finish answers for a handler that panicked and writes the access line.
@@ -190,6 +201,8 @@ func (f *front) finish(w *response, r *http.Request, fault any, id string, start
 		w.arm() // what is still buffered is written after us
 	}
 	f.access(r, w, id, start)
+	name, _ := f.doors.of(r.URL.Path)
+	f.metrics.count(name, w.status)
 	if abort {
 		panic(http.ErrAbortHandler)
 	}

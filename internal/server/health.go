@@ -24,9 +24,11 @@ type probe struct {
 
 // health answers /healthz, which says that the process serves HTTP, and
 // /readyz, which says that every part answers. What is wrong stands in the log,
-// only the part's name in the answer. Safe for concurrent use.
+// only the part's name in the answer. /metrics is there too. Safe for concurrent
+// use.
 type health struct {
 	probes   []probe
+	metrics  http.Handler
 	log      *slog.Logger
 	now      func() time.Time
 	stopping atomic.Bool
@@ -46,6 +48,7 @@ func (h *health) handler() http.Handler {
 		}
 		reply(w, http.StatusOK, "ok")
 	})
+	mux.Handle("GET /metrics", h.metrics)
 	return mux
 }
 

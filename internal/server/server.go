@@ -143,14 +143,16 @@ func (s *Server) assemble(o Options) {
 		sniMustMatch: s.rooms.certificates != nil,
 		// On loopback whoever reaches the port is on this machine anyway.
 		onlyProxies: s.config.InsecureHTTP,
+		metrics:     newMetrics(),
 		log:         s.log,
 		rand:        newRandom(o.Rand),
 	}
+	s.front.metrics.watch(s.rooms, s.front.running.Load, s.now, s.log)
 	s.http = s.newHTTP(s.front)
 	s.http.Protocols.SetHTTP2(s.config.TLS.HTTP2)
 	s.http.TLSConfig = s.tls
 	if s.health.socket != nil {
-		s.health.state = &health{probes: s.rooms.probes(), log: s.log, now: s.now}
+		s.health.state = &health{probes: s.rooms.probes(), metrics: s.front.metrics.handler(), log: s.log, now: s.now}
 		s.health.http = s.newHTTP(s.health.state.handler())
 		s.health.http.ReadTimeout = headerPatience
 		s.health.http.WriteTimeout = headerPatience
@@ -203,6 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if keep := s.config.Audit.Retention; keep > 0 {
 		working.Go(func() { forgetEvents(background, s.rooms.db.Ledger(), keep, s.now, s.log) })
 	}
+	working.Go(func() { tidyEvery(background, tidyInterval, s.log, s.rooms.accounts, s.rooms.tokens) })
 	failed := make(chan error, len(s.main)+len(s.health.socket)+len(s.acme.socket))
 	for _, l := range s.main {
 		working.Go(func() {

@@ -1,0 +1,188 @@
+// Package leak owns finding our secrets where they should not be: in files,
+// directories, archives and the layers of images.
+package leak
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// forms are the secrets that are looked for.
+var forms = []access.SecretForm{access.KeySecret, access.RefreshSecret}
+
+// mark begins every one of them.
+const mark = "sallyport_"
+
+// shown is how much of a secret after its prefix a Finding shows, in characters:
+// enough to tell two apart, and far too little to guess the rest.
+const shown = 4
+
+// Limits of a scan.
+const (
+	maxExpanded = 16 << 30 // bytes that come out of one file, archives and compression opened
+	maxDepth    = 8        // archives and compression within each other
+	maxWindow   = 64 << 20 // bytes of memory that one zstd stream may ask for
+	chunk       = 64 << 10 // bytes that are looked at together
+)
+
+// errExpands ends the scan of a file that may be made to keep us busy.
+var errExpands = fmt.Errorf("it expands to more than %d GiB: not scanned to its end", maxExpanded>>30)
+
+// A Finding is a well-made secret: its checksum is right.
+type Finding struct {
+	// Path is where it stands, with "!" before the path inside an archive:
+	// "image.tar!blobs/sha256/4f…!app/.env".
+	Path   string
+	Line   int               // 1 is the first
+	Prefix string            // the form and the first characters, "sallyport_key_3fZk…"
+	Sum    [sha256.Size]byte // SHA-256 of the secret, which the server keeps too
+}
+
+// A Report takes what a scan comes upon. Both must be set.
+type Report struct {
+	Found func(Finding)
+	// Skipped is told what could not be scanned, or not to its end.
+	Skipped func(path string, err error)
+}
+
+// Scan looks through a file, or all regular files of a directory and below it.
+// Gzip, zstd and tar are opened, within each other too, so an image from "docker
+// save" or in an OCI layout is looked through layer by layer. Memory is bounded,
+// and so is what one file may expand to. It returns how many files it looked
+// through. Errors: the context's, and of a path that cannot be read at all.
+func Scan(ctx context.Context, path string, r Report) (files int, err error) {
+	path, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return 0, err
+	}
+	err = filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && at == path:
+			return err
+		case err != nil:
+			r.Skipped(hide(at), err)
+		case d.Type().IsRegular():
+			files++
+			scanFile(ctx, at, r)
+		}
+		return nil
+	})
+	return files, err
+}
+
+func scanFile(ctx context.Context, path string, r Report) {
+	f, err := os.Open(path)
+	if err != nil {
+		r.Skipped(hide(path), err)
+		return
+	}
+	defer f.Close()
+	ScanReader(ctx, path, f, r)
+}
+
+// ScanReader is Scan for what comes from in, under a name.
+func ScanReader(ctx context.Context, name string, in io.Reader, r Report) {
+	s := &scan{ctx: ctx, report: r, left: maxExpanded}
+	if err := s.stream(hide(name), in, 0); err != nil {
+		r.Skipped(hide(name), err)
+	}
+}
+
+// A scan is that of one file.
+type scan struct {
+	ctx    context.Context
+	report Report
+	left   int64 // bytes that may still come out
+}
+
+// plain looks through bytes as they are.
+func (s *scan) plain(path string, in io.Reader) error {
+	buf, line := make([]byte, 0, chunk), 1
+	for {
+		n, err := in.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		done := s.search(path, line, buf, err != nil)
+		line += bytes.Count(buf[:done], []byte("\n"))
+		buf = buf[:copy(buf, buf[done:])]
+		if err != nil {
+			return nil
+		}
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// search reports the secrets in b, which begins in the given line, and returns how
+// much of b is done with: what is left may be the beginning of one.
+func (s *scan) search(path string, line int, b []byte, last bool) (done int) {
+	for {
+		i := bytes.Index(b[done:], []byte(mark))
+		if i < 0 {
+			if last {
+				return len(b)
+			}
+			return max(done, len(b)-len(mark)+1)
+		}
+		line += bytes.Count(b[done:done+i], []byte("\n"))
+		done += i
+		if !last && len(b)-done < longest {
+			return done
+		}
+		secret, prefix := secretAt(b[done:])
+		if secret == "" {
+			done += len(mark)
+			continue
+		}
+		s.report.Found(Finding{Path: path, Line: line, Prefix: prefix, Sum: sha256.Sum256([]byte(secret))})
+		done += len(secret)
+	}
+}
+
+// longest is the length of the longest secret.
+var longest = func() (n int) {
+	for _, f := range forms {
+		n = max(n, f.Length())
+	}
+	return n
+}()
+
+// secretAt returns the secret that b begins with, and what may be shown of it.
+func secretAt(b []byte) (secret, prefix string) {
+	for _, f := range forms {
+		if len(b) < f.Length() {
+			continue
+		}
+		if text := string(b[:f.Length()]); f.Valid(text) {
+			return text, text[:len(f.Prefix)+shown] + "…"
+		}
+	}
+	return "", ""
+}
+
+// secrets matches what could be a secret, for hide.
+var secrets = regexp.MustCompile(mark + "[a-z]+_[0-9A-Za-z]+")
+
+// hide takes secrets out of a path, which is printed.
+func hide(path string) string {
+	if !strings.Contains(path, mark) {
+		return path
+	}
+	return secrets.ReplaceAllString(path, mark+"…")
+}
