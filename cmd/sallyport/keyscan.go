@@ -39,7 +39,7 @@ is 1 when something was found, or could not be scanned to its end.
 With --check the server of the last login is asked which key it is: it is sent
 the SHA-256 of the secret, and tells those who may see the key.`,
 		Example: `  sallyport key scan .
-  docker save registry.example.com/team/app:1 | sallyport key scan -
+  sallyport key scan - <image.tar
   sallyport key scan --check ~/.docker /etc`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 	}

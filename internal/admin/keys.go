@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -16,21 +17,38 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// owner returns the UID that the parameter "owner" selects, "" for everybody.
-// Others than oneself are for administrators.
+// mayTouch reports whether things of an account are the caller's own, used with
+// a credential that is not narrowed, or in the caller's charge by the route's
+// right. Another's are, to everybody else, things that do not exist.
+func (c *call) mayTouch(uid, owner string) bool {
+	own := uid == c.principal().UID && c.authority.Identity.Narrowing.IsZero()
+	return own || c.authority.MayManage(c.route.who.right, nameOf(owner))
+}
+
+// nameOf returns "team-a/ci" for "robot:team-a/ci".
+func nameOf(principal string) string {
+	_, name, _ := strings.Cut(principal, ":")
+	return name
+}
+
+// owner returns the UID that the parameter "owner" selects, "" for everybody in
+// the caller's charge.
 func (c *call) owner() (uid string, err error) {
-	given := c.query.Get("owner")
-	if given == "" || given == c.principal().String() {
-		return c.principal().UID, nil
-	}
-	if err := c.authority.CheckManage(access.Admin, ""); err != nil {
-		return "", err
-	}
-	if given == client.Everybody {
-		return "", nil
+	right, given := c.route.who.right, c.query.Get("owner")
+	switch given {
+	case client.Everybody:
+		return "", c.authority.CheckManageAny(right)
+	case "", c.principal().String():
+		if c.authority.Identity.Narrowing.IsZero() {
+			return c.principal().UID, nil
+		}
+		given = c.principal().String()
 	}
 	n, err := parseName("query parameter owner", given)
 	if err != nil {
+		return "", err
+	}
+	if err := c.authority.CheckManage(right, n.Name); err != nil {
 		return "", err
 	}
 	a, err := c.door.Accounts.Find(c.r.Context(), n)
@@ -41,7 +59,7 @@ func (c *call) listKeys() error {
 	if c.query.Has("sum") {
 		return c.findKey()
 	}
-	return listOwned(c, c.door.Accounts.ListKeys, c.keyView, func(k client.Key) string { return k.ID })
+	return listOwned(c, c.door.Accounts.ListKeys, c.keyView, func(k client.Key) (string, string) { return k.ID, k.Owner })
 }
 
 // findKey answers with the key whose secret has a SHA-256, or with an empty list:
@@ -57,7 +75,7 @@ func (c *call) findKey() error {
 	page := client.Page[client.Key]{Items: []client.Key{}}
 	k, err := c.door.Accounts.KeyOfSecret(c.r.Context(), [sha256.Size]byte(raw))
 	switch {
-	case err == nil && c.mayManageKey(k):
+	case err == nil && c.mayTouch(k.AccountID, k.Owner):
 		page.Items = append(page.Items, c.keyView(k))
 	case err != nil && !errors.Is(err, account.ErrUnknown):
 		return err
@@ -65,16 +83,17 @@ func (c *call) findKey() error {
 	return c.json(http.StatusOK, page)
 }
 
-// mayManageKey reports whether a key is the caller's own, or in its charge.
-// Another's key is, to everybody else, one that does not exist.
-func (c *call) mayManageKey(k account.Key) bool {
-	return k.AccountID == c.principal().UID || c.authority.MayManage(access.Admin, "")
+// comesWith reports whether the request came with that very key, not with a
+// session begun with it.
+func (c *call) comesWith(id string) bool {
+	proof := c.authority.Identity.Proof
+	return proof.Method == "key" && proof.KeyID == id
 }
 
 // managedKey returns the key that the path names. Errors: account.ErrUnknown.
 func (c *call) managedKey() (account.Key, error) {
 	k, err := c.door.Accounts.Key(c.r.Context(), c.r.PathValue("id"))
-	if err == nil && !c.mayManageKey(k) {
+	if err == nil && !c.comesWith(k.ID) && !c.mayTouch(k.AccountID, k.Owner) {
 		err = account.ErrUnknown
 	}
 	return k, err
@@ -86,11 +105,12 @@ func (c *call) creator() account.Creator {
 }
 
 func (c *call) listSessions() error {
-	return listOwned(c, c.door.Tokens.Sessions, sessionView, func(s client.Session) string { return s.ID })
+	return listOwned(c, c.door.Tokens.Sessions, sessionView, func(s client.Session) (string, string) { return s.ID, s.Owner })
 }
 
-// listOwned answers with a part of what an owner has.
-func listOwned[R, V any](c *call, read func(context.Context, string) ([]R, error), view func(R) V, name func(V) string) error {
+// listOwned answers with a part of what an owner has, or of what everybody in the
+// caller's charge has.
+func listOwned[R, V any](c *call, read func(context.Context, string) ([]R, error), view func(R) V, of func(V) (id, owner string)) error {
 	n, after, err := c.page()
 	if err != nil {
 		return err
@@ -105,9 +125,12 @@ func listOwned[R, V any](c *call, read func(context.Context, string) ([]R, error
 	}
 	all := make([]V, 0, len(rows))
 	for _, row := range rows {
-		all = append(all, view(row))
+		v := view(row)
+		if _, owner := of(v); uid != "" || c.authority.MayManage(c.route.who.right, nameOf(owner)) {
+			all = append(all, v)
+		}
 	}
-	page, err := cut(all, n, after, name)
+	page, err := cut(all, n, after, func(v V) string { id, _ := of(v); return id })
 	if err != nil {
 		return err
 	}
@@ -126,12 +149,12 @@ func (c *call) createKey() error {
 			return err
 		}
 	}
-	if owner != c.own() {
-		if err := c.authority.CheckManage(access.Admin, ""); err != nil {
+	own := owner == c.own()
+	if !own {
+		if err := c.authority.CheckManage(c.route.who.right, owner.Name); err != nil {
 			return err
 		}
 	}
-	own := owner == c.own()
 	if own && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
 	}
@@ -211,16 +234,17 @@ func (c *call) rotateKey() error {
 	if in.Overlap < 0 || in.Overlap > math.MaxInt64/int64(time.Second) {
 		return badRequest("field \"overlap\": want seconds, at least 60")
 	}
-	identity := c.authority.Identity
-	itself := identity.Proof.Method == "key" && identity.Proof.KeyID == c.r.PathValue("id")
-	if !itself && !identity.Narrowing.IsZero() && !c.authority.MayManage(access.Admin, "") {
-		return errNarrowed
+	itself := c.comesWith(c.r.PathValue("id"))
+	if !itself {
+		if err := c.beyondItself(); err != nil {
+			return err
+		}
 	}
 	k, err := c.managedKey()
 	if err != nil {
 		return err
 	}
-	if !itself && k.AccountID == c.principal().UID && identity.Proof.KeyID != "" {
+	if !itself && k.AccountID == c.principal().UID && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
 	}
 	overlap := cmp.Or(time.Duration(in.Overlap)*time.Second, defaultOverlap)
@@ -248,20 +272,18 @@ func (c *call) revokeSessions() error {
 }
 
 // revokeSession ends a session. A narrowed credential may end the one it came
-// from, which is how it logs out, and nothing else.
+// from, which is how it logs out.
 func (c *call) revokeSession() error {
 	id := c.r.PathValue("id")
-	identity := c.authority.Identity
-	switch {
-	case id == identity.Proof.SessionID:
-	case !identity.Narrowing.IsZero() && !c.authority.MayManage(access.Admin, ""):
-		return errNarrowed
-	case !c.authority.MayManage(access.Admin, ""):
-		mine, err := c.door.Tokens.Sessions(c.r.Context(), c.principal().UID)
+	if id != c.authority.Identity.Proof.SessionID {
+		if err := c.beyondItself(); err != nil {
+			return err
+		}
+		s, err := c.door.Tokens.Session(c.r.Context(), id)
 		if err != nil {
 			return err
 		}
-		if !hasSession(mine, id) {
+		if !c.mayTouch(s.AccountID, s.Owner) {
 			return token.ErrUnknown
 		}
 	}
@@ -271,13 +293,13 @@ func (c *call) revokeSession() error {
 	return c.done()
 }
 
-func hasSession(sessions []token.Session, id string) bool {
-	for _, s := range sessions {
-		if s.ID == id {
-			return true
-		}
+// beyondItself refuses a narrowed credential that has no right over anything
+// but itself.
+func (c *call) beyondItself() error {
+	if !c.authority.Identity.Narrowing.IsZero() && c.authority.CheckManageAny(c.route.who.right) != nil {
+		return errNarrowed
 	}
-	return false
+	return nil
 }
 
 func (c *call) keyView(k account.Key) client.Key {

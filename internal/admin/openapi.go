@@ -212,12 +212,14 @@ func (w who) String() string {
 	default:
 		right += fmt.Sprintf(" over {%s}", w.over)
 	}
-	switch w.own {
-	case everything:
+	switch {
+	case w.own == everything && w.right != "":
+		return "For the credential itself, and for what is the caller's own with one that is not narrowed; for others' it takes " + right + "."
+	case w.own == everything:
 		return "For whoever is logged in, about what is their own."
-	case things:
+	case w.own == things:
 		return "For what is the caller's own, with a credential that is not narrowed; for others' it takes " + right + "."
-	case named:
+	case w.own == named:
 		return "For the account that the path names, with a credential that is not narrowed; for others it takes " + right + "."
 	}
 	return "It takes " + right + "."

@@ -69,6 +69,10 @@ func owners(right access.Action) who { return who{own: things, right: right, ove
 // theNamed lets in the account that the path names, and who has right over it.
 func theNamed(right access.Action) who { return who{own: named, right: right, over: "name"} }
 
+// itself lets in any credential, narrowed ones too, for itself, and otherwise as
+// owners: the handler decides.
+func itself(right access.Action) who { return who{own: everything, right: right, over: anywhere} }
+
 // anyCredential lets in whoever is logged in.
 func anyCredential() who { return who{own: everything} }
 

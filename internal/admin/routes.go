@@ -100,7 +100,7 @@ var routes = []route{
 		in: client.KeyChange{}, out: client.Key{}, serve: (*call).narrowKey,
 	},
 	{
-		method: "POST", pattern: "/keys/{id}/rotate", id: "rotateKey", summary: "Make the successor of an access key, which lives on for a while", who: anyCredential(),
+		method: "POST", pattern: "/keys/{id}/rotate", id: "rotateKey", summary: "Make the successor of an access key, which lives on for a while", who: itself(access.ManageKeys),
 		in: client.KeyRotation{}, out: client.CreatedKey{}, status: 201, serve: (*call).rotateKey,
 	},
 	{
@@ -117,7 +117,7 @@ var routes = []route{
 		query: "owner", out: client.EndedSessions{}, serve: (*call).revokeSessions,
 	},
 	{
-		method: "DELETE", pattern: "/sessions/{id}", id: "revokeSession", summary: "End a session and the tokens that came of it", who: anyCredential(),
+		method: "DELETE", pattern: "/sessions/{id}", id: "revokeSession", summary: "End a session and the tokens that came of it", who: itself(access.ManageAccounts),
 		serve: (*call).revokeSession,
 	},
 

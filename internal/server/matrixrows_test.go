@@ -16,6 +16,7 @@ const (
 var matrixRows = []matrixRow{
 	{route: "health /healthz", method: "GET", target: "/healthz"},
 	{route: "health /readyz", method: "GET", target: "/readyz"},
+	{route: "health /metrics", method: "GET", target: "/metrics"},
 	{route: "jwks", method: "GET", target: "/.well-known/jwks.json"},
 
 	{route: "token", method: "GET", target: "/token"},
@@ -91,21 +92,21 @@ var matrixRows = []matrixRow{
 	{route: "createKey", note: "one's own", method: "POST", target: "/api/v1/keys", body: `{}`, header: jsonBody},
 	{route: "createKey", note: "of team/ci", method: "POST", target: "/api/v1/keys", body: `{"owner":"robot:team/ci"}`, header: jsonBody},
 	{route: "createKey", note: "of other/ci", method: "POST", target: "/api/v1/keys", body: `{"owner":"robot:other/ci"}`, header: jsonBody},
-	{route: "revokeKey", note: "of team/ci", method: "DELETE", target: "/api/v1/keys/{it}", before: keyOf("robot:team/ci"), hidden: true},
-	{route: "revokeKey", note: "of other/ci", method: "DELETE", target: "/api/v1/keys/{it}", before: keyOf("robot:other/ci"), hidden: true},
 	{route: "narrowKey", note: "of team/ci", method: "PATCH", target: "/api/v1/keys/{it}", body: `{"actions":["pull"]}`, header: jsonBody, before: keyOf("robot:team/ci"), hidden: true},
 	{route: "narrowKey", note: "of other/ci", method: "PATCH", target: "/api/v1/keys/{it}", body: `{"actions":["pull"]}`, header: jsonBody, before: keyOf("robot:other/ci"), hidden: true},
 	{route: "rotateKey", note: "of team/ci", method: "POST", target: "/api/v1/keys/{it}/rotate", body: `{}`, header: jsonBody, before: keyOf("robot:team/ci"), hidden: true},
 	{route: "rotateKey", note: "of other/ci", method: "POST", target: "/api/v1/keys/{it}/rotate", body: `{}`, header: jsonBody, before: keyOf("robot:other/ci"), hidden: true},
+	{route: "revokeKey", note: "of team/ci", method: "DELETE", target: "/api/v1/keys/{it}", before: keyOf("robot:team/ci"), hidden: true},
+	{route: "revokeKey", note: "of other/ci", method: "DELETE", target: "/api/v1/keys/{it}", before: keyOf("robot:other/ci"), hidden: true},
 
 	{route: "listSessions", note: "one's own", method: "GET", target: "/api/v1/sessions"},
 	{route: "listSessions", method: "GET", target: "/api/v1/sessions?owner=user:team/victim"},
 	{route: "listSessions", method: "GET", target: "/api/v1/sessions?owner=user:other/victim"},
 	{route: "listSessions", method: "GET", target: "/api/v1/sessions?owner=all"},
+	{route: "revokeSessions", method: "DELETE", target: "/api/v1/sessions?owner=user:team/victim"},
+	{route: "revokeSessions", method: "DELETE", target: "/api/v1/sessions?owner=user:other/victim"},
 	{route: "revokeSession", note: "of team/ci", method: "DELETE", target: "/api/v1/sessions/{it}", before: sessionOf("robot:team/ci"), hidden: true},
 	{route: "revokeSession", note: "of other/ci", method: "DELETE", target: "/api/v1/sessions/{it}", before: sessionOf("robot:other/ci"), hidden: true},
-	{route: "revokeSessions", method: "DELETE", target: "/api/v1/sessions?owner=robot:team/ci"},
-	{route: "revokeSessions", method: "DELETE", target: "/api/v1/sessions?owner=robot:other/ci"},
 
 	{route: "showPolicy", method: "GET", target: "/api/v1/policy"},
 	{route: "applyPolicy", method: "PUT", target: "/api/v1/policy", body: matrixPolicy, header: "Content-Type: application/yaml\nIf-Match: \"1\""},
