@@ -353,8 +353,10 @@ func mediaType(h http.Header) (string, error) {
 func readManifest(r *http.Request) ([]byte, error) {
 	tooLarge := fmt.Errorf("read manifest: %w", oci.ManifestTooLarge)
 	if r.ContentLength > oci.MaxManifestSize {
-		// A client that is cut off while it sends does not see the answer.
-		io.CopyN(io.Discard, r.Body, 2*oci.MaxManifestSize)
+		if r.Header.Get("Expect") == "" {
+			// A client that is cut off while it sends does not see the answer.
+			io.CopyN(io.Discard, r.Body, 2*oci.MaxManifestSize)
+		}
 		return nil, tooLarge
 	}
 	var content bytes.Buffer
