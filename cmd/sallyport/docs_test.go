@@ -121,6 +121,9 @@ func apiOperations(t *testing.T) map[string]*regexp.Regexp {
 func testAPIDocs(t *testing.T) {
 	for _, tool := range []string{"curl", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("there is no %s here, which %s shows", tool, apiDocs)
+			}
 			t.Skipf("there is no %s here, which %s shows", tool, apiDocs)
 		}
 	}
