@@ -83,12 +83,13 @@ func (e *InsufficientScope) Error() string { return "token lacks " + e.Need.Stri
 // expired without an excuse (401, error="invalid_token").
 var ErrInvalidToken = errors.New("invalid token")
 
-// Ping returns nil for any live token (GET /v2/).
+// Ping returns nil for any live token (GET /v2/) that comes from where its
+// credential may be used.
 func (au Authority) Ping() error {
 	switch {
 	case !au.Token.Present():
 		return &InsufficientScope{}
-	case au.Token.Expired:
+	case au.Token.Expired, !au.Identity.Narrowing.AllowsFrom(au.Origin.Address):
 		return ErrInvalidToken
 	}
 	return nil

@@ -158,7 +158,7 @@ func (c *call) createKey() error {
 	if own && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
 	}
-	narrowing, err := access.NewNarrowing(in.Repositories, in.Actions, nil)
+	narrowing, err := access.NewNarrowing(in.Repositories, in.Actions, in.Networks)
 	if err != nil {
 		return badRequest("%s", err) // its text is fit for the client
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -124,8 +125,7 @@ func newMatrix(t *testing.T) *matrix {
 	version := m.api("GET", "/policy", "")["version"]
 	m.ask("PUT", "/api/v1/policy", matrixPolicy, "Bearer "+m.admin, "Content-Type", "application/yaml", "If-Match", fmt.Sprintf(`"%v"`, version))
 	for _, repo := range []string{"team/app", "open/app", "other/app"} {
-		m.ask("PUT", "/v2/"+repo+"/manifests/fixed", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`,
-			"Bearer "+m.admin, "Content-Type", "application/vnd.oci.image.index.v1+json")
+		m.putIndex(repo, "fixed")
 	}
 	other := startMatrix(t)
 	other.admin = other.login("admin", matrixPassword("admin"), "registry:api:*").access
@@ -146,9 +146,12 @@ func newMatrix(t *testing.T) *matrix {
 	return m
 }
 
-func startMatrix(t *testing.T) *matrix {
+func startMatrix(t *testing.T, change ...func(*config.Config)) *matrix {
 	t.Helper()
 	c := settings(t)
+	for _, f := range change {
+		f(&c)
+	}
 	c.AdminPasswordFile = filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(c.AdminPasswordFile, []byte(matrixPassword("admin")), 0o600); err != nil {
 		t.Fatal(err)
@@ -157,6 +160,13 @@ func startMatrix(t *testing.T) *matrix {
 	m.Server = start(t, c, server.Options{Now: m.now}).Server
 	m.front, m.health = m.Handlers()
 	return m
+}
+
+// putIndex pushes an index that holds nothing.
+func (m *matrix) putIndex(repo, tag string) {
+	m.t.Helper()
+	m.ask("PUT", "/v2/"+repo+"/manifests/"+tag, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`,
+		"Bearer "+m.admin, "Content-Type", "application/vnd.oci.image.index.v1+json")
 }
 
 // credentialsOf makes one of each kind.
