@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ type request struct {
 	header      http.Header
 	body        []byte
 	want        int
+	by          *http.Client // nil is client
 }
 
 // send sends r, reads the whole answer and returns headers and, when keep is
@@ -38,7 +40,7 @@ func (r request) send(keep bool) (http.Header, []byte, error) {
 	for k, v := range r.header {
 		req.Header[k] = v
 	}
-	resp, err := client.Do(req)
+	resp, err := cmp.Or(r.by, client).Do(req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,6 +55,15 @@ func (r request) send(keep bool) (http.Header, []byte, error) {
 		err = fmt.Errorf("%s %s: status %d, want %d: %.200s", r.method, r.url, resp.StatusCode, r.want, body)
 	}
 	return resp.Header, body, err
+}
+
+// decode sends r and reads the answer's JSON.
+func (r request) decode(into any) error {
+	_, body, err := r.send(true)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
 }
 
 // A result is what one measurement found.

@@ -122,8 +122,12 @@ func (b *bench) start() (err error) {
 	return err
 }
 
-// startOurs starts ours, with more lines of configuration.
+// startOurs starts ours without TLS, with more lines of configuration.
 func (b *bench) startOurs(dir string, more ...string) (*process, error) {
+	return b.startOn("http", dir, append(more, "insecure_http: true")...)
+}
+
+func (b *bench) startOn(scheme, dir string, more ...string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -140,11 +144,15 @@ func (b *bench) startOurs(dir string, more ...string) (*process, error) {
 		return nil, err
 	}
 	config := filepath.Join(dir, "sallyport.yaml")
-	text := fmt.Sprintf("data: %s/data\nlisten: %s\ninsecure_http: true\nadmin_password_file: %s\nhealth: {listen: %q}\n", dir, address, password, health) + strings.Join(append(more, ""), "\n")
+	text := fmt.Sprintf("data: %s/data\nlisten: %s\nadmin_password_file: %s\nhealth: {listen: %q}\n", dir, address, password, health) + strings.Join(append(more, ""), "\n")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return launch("sallyport", address, "http://"+health+"/readyz", b.sallyport, "serve", "--config", config)
+	p, err := launch("sallyport", address, "http://"+health+"/readyz", b.sallyport, "serve", "--config", config)
+	if err == nil {
+		p.base = scheme + "://" + address
+	}
+	return p, err
 }
 
 func (b *bench) startDist(name, auth string) (*process, error) {

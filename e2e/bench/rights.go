@@ -108,9 +108,14 @@ func (b *bench) revoke() error {
 	if err != nil {
 		return err
 	}
+	kek := filepath.Join(b.dir, "shared0", "data", "keys", "signing.kek")
 	for i := range 3 {
-		// The same name for clients, so that each takes the others' tokens.
-		p, err := b.startOurs(filepath.Join(b.dir, fmt.Sprint("shared", i)), "database: "+database, "external_url: http://"+shared, "service: bench")
+		// The same name for clients and the same keys, so that each takes the others' tokens.
+		lines := []string{"database: " + database, "external_url: http://" + shared, "service: bench"}
+		if i > 0 {
+			lines = append(lines, "signing: {kek_file: "+kek+"}")
+		}
+		p, err := b.startOurs(filepath.Join(b.dir, fmt.Sprint("shared", i)), lines...)
 		if err != nil {
 			return err
 		}
@@ -141,7 +146,7 @@ func (b *bench) revokeOnce(on []*process) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	r := request{method: "POST", url: first.base + "/api/v1/keys", header: with(bearer(api), "Content-Type", "application/json"), body: []byte(`{"label":"short"}`), want: 201}
+	r := request{method: "POST", url: first.base + "/api/v1/keys", header: with(bearer(api), "Content-Type", "application/json"), body: []byte(`{}`), want: 201}
 	_, body, err := r.send(true)
 	if err != nil {
 		return 0, err

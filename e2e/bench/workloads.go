@@ -83,7 +83,7 @@ func (b *bench) fill() (*inputs, error) {
 	if in.identityToken, err = b.identityToken(); err != nil {
 		return nil, err
 	}
-	in.key, err = b.accessKey()
+	in.key, err = accessKeyOf(b.ours, client)
 	return in, err
 }
 
@@ -107,20 +107,18 @@ func (b *bench) identityToken() (string, error) {
 
 func (b *bench) login() http.Header { return basic("admin", adminPassword) }
 
-func (b *bench) accessKey() (string, error) {
-	auth, err := b.bearerFor("registry:api:*")
-	if err != nil {
+// accessKeyOf returns an access key of p for the administrator.
+func accessKeyOf(p *process, by *http.Client) (string, error) {
+	var token struct{ Token string }
+	ask := request{method: "GET", url: p.base + "/token?scope=registry:api:*", header: basic("admin", adminPassword), want: 200, by: by}
+	if err := ask.decode(&token); err != nil {
 		return "", err
 	}
-	r := request{method: "POST", url: b.ours.base + "/api/v1/keys", header: with(auth, "Content-Type", "application/json"),
-		body: []byte(`{}`), want: 201}
-	_, body, err := r.send(true)
-	if err != nil {
-		return "", err
-	}
-	var answer struct{ Secret string }
-	err = json.Unmarshal(body, &answer)
-	return answer.Secret, err
+	var key struct{ Secret string }
+	create := request{method: "POST", url: p.base + "/api/v1/keys", header: with(bearer(token.Token), "Content-Type", "application/json"),
+		body: []byte(`{}`), want: 201, by: by}
+	err := create.decode(&key)
+	return key.Secret, err
 }
 
 // get is an operation that fetches one URL.
