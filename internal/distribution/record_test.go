@@ -153,22 +153,29 @@ func TestUnrecordedPush(t *testing.T) {
 		if status := r.ask("PUT", "/v2/team-a/app/manifests/v1", all, emptyIndex); status != 201 {
 			t.Fatal(status)
 		}
+		digest := string(oci.FromBytes([]byte(emptyIndex)))
+		other := strings.Replace(emptyIndex, "{", "{ ", 1)
 		metadatatest.Exec(t, url, `ALTER TABLE audit_event RENAME TO audit_gone`)
-		for _, q := range [][2]string{{"PUT", "/v2/team-a/app/manifests/v2"}, {"DELETE", "/v2/team-a/app/manifests/v1"}} {
-			body := ""
-			if q[0] == "PUT" {
-				body = emptyIndex
-			}
-			if status := r.ask(q[0], q[1], all, body); status < 500 {
-				t.Errorf("L-04 %s: %d", q, status)
+		for _, q := range []struct{ what, method, target, body string }{
+			{"create a tag", "PUT", "v2", emptyIndex},
+			{"move a tag", "PUT", "v1", other},
+			{"push by digest", "PUT", string(oci.FromBytes([]byte(other))), other},
+			{"push by digest with tags", "PUT", digest + "?tag=v1&tag=v2", emptyIndex},
+			{"delete a tag", "DELETE", "v1", ""},
+			{"delete a manifest", "DELETE", digest, ""},
+		} {
+			if status := r.ask(q.method, "/v2/team-a/app/manifests/"+q.target, all, q.body); status < 500 {
+				t.Errorf("L-04 %s: %d", q.what, status)
 			}
 		}
 		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
-		if status := r.ask("HEAD", "/v2/team-a/app/manifests/v1", all, ""); status != 200 {
-			t.Errorf("L-04: the tag that was not deleted: %d", status)
+		for ref, want := range map[string]int{"v1": 200, digest: 200, "v2": 404, string(oci.FromBytes([]byte(other))): 404} {
+			if status := r.ask("HEAD", "/v2/team-a/app/manifests/"+ref, all, ""); status != want {
+				t.Errorf("L-04 %s: %d afterwards, want %d", ref, status, want)
+			}
 		}
-		if status := r.ask("HEAD", "/v2/team-a/app/manifests/v2", all, ""); status != 404 {
-			t.Errorf("L-04: the tag that was not pushed: %d", status)
+		if m, err := r.registry.Manifest(t.Context(), "team-a/app", oci.ByTag("v1")); err != nil || string(m.Digest) != digest {
+			t.Errorf("L-04: the tag is at %s (%v)", m.Digest, err)
 		}
 	})
 }

@@ -47,6 +47,9 @@ type Catalog interface {
 	// CountBlobs returns how many blobs are known.
 	CountBlobs(ctx context.Context) (int64, error)
 
+	// BeginSweep leaves an event of a sweep that is about to remove what r says. A
+	// sweep that cannot be recorded removes nothing.
+	BeginSweep(ctx context.Context, r Report) error
 	// SaveSweep records a finished sweep; LastSweep returns the newest.
 	SaveSweep(ctx context.Context, r Report) error
 	LastSweep(ctx context.Context) (Report, bool, error)

@@ -109,3 +109,10 @@ func (f *failing) CountBlobs(c ctx) (int64, error) {
 	}
 	return f.Catalog.CountBlobs(c)
 }
+
+func (f *failing) BeginSweep(c ctx, r gc.Report) error {
+	if err := f.fail("BeginSweep"); err != nil {
+		return err
+	}
+	return f.Catalog.BeginSweep(c, r)
+}

@@ -26,7 +26,14 @@ type plan struct {
 	examined int64       // blobs in the store
 }
 
-func (p plan) uploads() int64 { return int64(len(p.expired) + len(p.staged)) }
+// report returns r with what the plan would remove.
+func (p plan) report(r Report) Report {
+	r.Uploads, r.Links = int64(len(p.expired)+len(p.staged)), p.links
+	r.Blobs, r.Bytes = p.blobs+int64(len(p.orphans)), p.bytes
+	return r
+}
+
+func (p plan) empty() bool { return p.report(Report{}) == Report{} }
 
 // plan returns what it found even beside an error that is a refusal.
 func (s *Sweeper) plan(ctx context.Context, now time.Time) (plan, error) {

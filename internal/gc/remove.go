@@ -12,61 +12,64 @@ import (
 
 // remove carries out p and counts into r what it did. The order is facts before
 // bytes, and links before the blobs they held. Only what uploads have staged goes
-// before its fact: nothing refers to it, and on a full disk it makes the room
-// that the database needs for all the rest.
+// before its fact, and before the event of the sweep: it is no content, nothing
+// refers to it, and on a full disk it makes the room that the database needs for
+// all the rest.
 func (s *Sweeper) remove(ctx context.Context, p plan, r *Report) error {
 	steps := []struct {
 		name string
-		do   func(context.Context, plan, *Report) error
+		do   func(context.Context, *plan, *Report) error
 	}{
-		{"drop expired uploads", s.removeUploads},
 		{"discard staged bytes", s.removeStaged},
+		{"record the sweep", s.record},
+		{"drop expired uploads", s.removeUploads},
 		{"drop unused links", s.removeLinks},
 		{"remove unused blobs", s.removeBlobs},
 		{"remove bytes without a fact", s.removeOrphans},
 	}
 	for _, step := range steps {
-		if err := step.do(ctx, p, r); err != nil {
+		if err := step.do(ctx, &p, r); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	return nil
 }
 
-func (s *Sweeper) removeUploads(ctx context.Context, p plan, r *Report) error {
-	for ids := range slices.Chunk(p.expired, batch) {
-		free := make([]string, 0, len(ids))
-		for _, id := range ids {
-			done, err := s.unstage(ctx, id)
-			if err != nil {
+// removeStaged leaves in p the expired sessions that no request writes to.
+func (s *Sweeper) removeStaged(ctx context.Context, p *plan, r *Report) error {
+	var free []string
+	for i, keys := range [][]string{p.expired, p.staged} {
+		for part := range slices.Chunk(keys, batch) {
+			for _, key := range part {
+				done, err := s.unstage(ctx, key)
+				switch {
+				case err != nil:
+					return err
+				case done && i == 0:
+					free = append(free, key)
+				case done:
+					r.Uploads++
+				}
+			}
+			if err := rest(ctx); err != nil {
 				return err
 			}
-			if done {
-				free = append(free, id)
-			}
-		}
-		if err := s.catalog.DropUploads(ctx, free); err != nil {
-			return err
-		}
-		r.Uploads += int64(len(free))
-		if err := rest(ctx); err != nil {
-			return err
 		}
 	}
+	p.expired = free
 	return nil
 }
 
-func (s *Sweeper) removeStaged(ctx context.Context, p plan, r *Report) error {
-	for keys := range slices.Chunk(p.staged, batch) {
-		for _, key := range keys {
-			done, err := s.unstage(ctx, key)
-			if err != nil {
-				return err
-			}
-			if done {
-				r.Uploads++
-			}
+func (s *Sweeper) record(ctx context.Context, p *plan, r *Report) error {
+	return s.catalog.BeginSweep(ctx, p.report(Report{Started: r.Started}))
+}
+
+func (s *Sweeper) removeUploads(ctx context.Context, p *plan, r *Report) error {
+	for ids := range slices.Chunk(p.expired, batch) {
+		if err := s.catalog.DropUploads(ctx, ids); err != nil {
+			return err
 		}
+		r.Uploads += int64(len(ids))
 		if err := rest(ctx); err != nil {
 			return err
 		}
@@ -84,7 +87,7 @@ func (s *Sweeper) unstage(ctx context.Context, key string) (done bool, err error
 	return err == nil, err
 }
 
-func (s *Sweeper) removeLinks(ctx context.Context, p plan, r *Report) error {
+func (s *Sweeper) removeLinks(ctx context.Context, p *plan, r *Report) error {
 	for {
 		n, err := s.catalog.DropUnusedLinks(ctx, p.before, linkBatch)
 		if err != nil {
@@ -102,13 +105,13 @@ func (s *Sweeper) removeLinks(ctx context.Context, p plan, r *Report) error {
 
 // removeBlobs asks anew instead of keeping a list: what was used again in the
 // meantime is then not even tried.
-func (s *Sweeper) removeBlobs(ctx context.Context, p plan, r *Report) error {
+func (s *Sweeper) removeBlobs(ctx context.Context, p *plan, r *Report) error {
 	tried := 0
 	for d, err := range s.catalog.UnusedBlobs(ctx, p.before) {
 		if err != nil {
 			return err
 		}
-		if err := s.free(ctx, d, p, r); err != nil {
+		if err := s.free(ctx, d, *p, r); err != nil {
 			return err
 		}
 		if tried++; tried%batch == 0 {
@@ -122,7 +125,7 @@ func (s *Sweeper) removeBlobs(ctx context.Context, p plan, r *Report) error {
 
 // removeOrphans makes each known first, so that the same condition decides
 // about it as about any other blob.
-func (s *Sweeper) removeOrphans(ctx context.Context, p plan, r *Report) error {
+func (s *Sweeper) removeOrphans(ctx context.Context, p *plan, r *Report) error {
 	for infos := range slices.Chunk(p.orphans, batch) {
 		for _, info := range infos {
 			d := oci.Descriptor{Digest: info.Digest, Size: info.Size}
@@ -133,7 +136,7 @@ func (s *Sweeper) removeOrphans(ctx context.Context, p plan, r *Report) error {
 			if !unknown {
 				continue // a push has leased it since
 			}
-			if err := s.free(ctx, d, p, r); err != nil {
+			if err := s.free(ctx, d, *p, r); err != nil {
 				return err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/gc"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
@@ -263,6 +264,43 @@ func TestSweepFailsClosed(t *testing.T) {
 			if left := len(h.stored(t)); left != 2 {
 				t.Fatalf("call %d failed; %d blobs are left after the next sweep", n+1, left)
 			}
+		}
+	})
+}
+
+// TestUnrecordedSweep: L-04, a sweep that cannot be recorded removes no content;
+// one that can leaves an event before it removes anything, and one of its end.
+func TestUnrecordedSweep(t *testing.T) {
+	metadatatest.EachURL(t, func(t *testing.T, url string) {
+		h := newHouse(t, url)
+		h.litter(t)
+		h.clock.pass(2 * grace)
+		sweep := func() error {
+			e := &ledger.Event{Kind: ledger.Sweep, Action: "run", Principal: "user:admin", RequestID: "r"}
+			_, err := h.gc.Sweep(ledger.With(t.Context(), e))
+			return err
+		}
+		before := len(h.stored(t))
+		metadatatest.Exec(t, url, `ALTER TABLE audit_event RENAME TO audit_gone`)
+		if err := sweep(); err == nil || len(h.stored(t)) != before {
+			t.Errorf("L-04: %d of %d blobs are left (%v)", len(h.stored(t)), before, err)
+		}
+		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
+		must(t, sweep())
+		page, err := h.db.Ledger().Read(t.Context(), ledger.Query{After: ledger.Seq{Given: true}, Limit: 10})
+		must(t, err)
+		if len(page.Events) != 2 {
+			t.Fatalf("%d events: %+v", len(page.Events), page.Events)
+		}
+		for i, action := range []string{"begin", "run"} {
+			e := page.Events[i]
+			if e.Kind != ledger.Sweep || e.Action != action || e.Principal != "user:admin" || e.RequestID != "r" || e.Detail["blobs"] != "5" {
+				t.Errorf("L-03: %s, want %s", e.Line(), action)
+			}
+		}
+		must(t, sweep())
+		if _, head, err := h.db.Ledger().Ends(t.Context()); err != nil || head.Seq != 3 {
+			t.Errorf("a sweep that finds nothing: %d events in all (%v), want one more", head.Seq, err)
 		}
 	})
 }

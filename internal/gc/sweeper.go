@@ -109,8 +109,7 @@ func (s *Sweeper) DryRun(ctx context.Context) (Report, error) {
 	if err == nil {
 		err = p.large()
 	}
-	r.Uploads, r.Links, r.Blobs, r.Bytes = p.uploads(), p.links, p.blobs+int64(len(p.orphans)), p.bytes
-	return s.finish(r, err)
+	return s.finish(p.report(r), err)
 }
 
 // Sweep removes what nothing refers to and no lease protects. Any error ends
@@ -135,7 +134,7 @@ func (s *Sweeper) sweep(ctx context.Context, check func(plan) error) (Report, er
 	if err == nil {
 		err = check(p)
 	}
-	if err == nil {
+	if err == nil && !p.empty() {
 		err = s.remove(ctx, p, &r)
 	}
 	r, err = s.finish(r, err)

@@ -263,6 +263,28 @@ func (s sweeps) CountBlobs(ctx context.Context) (int64, error) {
 	return n, wrap(err, "count blobs")
 }
 
+// BeginSweep implements gc.Catalog. The event that is pending stays so: it is
+// about the end of the sweep.
+func (s sweeps) BeginSweep(ctx context.Context, r gc.Report) error {
+	e := ledger.Pending(ctx)
+	if e == nil {
+		return nil
+	}
+	begin := *e
+	begin.Action, begin.Detail = "begin", nil
+	noteSweep(&begin, r)
+	err := s.db.write(ctx, hard, func(ctx context.Context, t *tx) error { return t.record(ctx, begin) })
+	return wrap(err, "record that a sweep begins")
+}
+
+// noteSweep says in e what a sweep removes.
+func noteSweep(e *ledger.Event, r gc.Report) {
+	e.Set("uploads", strconv.FormatInt(r.Uploads, 10))
+	e.Set("links", strconv.FormatInt(r.Links, 10))
+	e.Set("blobs", strconv.FormatInt(r.Blobs, 10))
+	e.Set("bytes", strconv.FormatInt(r.Bytes, 10))
+}
+
 // SaveSweep implements gc.Catalog. Old reports are forgotten.
 func (s sweeps) SaveSweep(ctx context.Context, r gc.Report) error {
 	text, err := json.Marshal(r)
@@ -271,10 +293,7 @@ func (s sweeps) SaveSweep(ctx context.Context, r gc.Report) error {
 	}
 	err = s.db.change(ctx, func(ctx context.Context, t *tx) error {
 		note(ctx, func(e *ledger.Event) {
-			e.Set("uploads", strconv.FormatInt(r.Uploads, 10))
-			e.Set("links", strconv.FormatInt(r.Links, 10))
-			e.Set("blobs", strconv.FormatInt(r.Blobs, 10))
-			e.Set("bytes", strconv.FormatInt(r.Bytes, 10))
+			noteSweep(e, r)
 			if r.Err != "" {
 				e.Decision, e.Reason = ledger.Failed, r.Err
 			}

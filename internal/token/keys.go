@@ -7,11 +7,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // A signingKey is a key of ours, ready for use.
@@ -74,20 +76,27 @@ func (r *keyring) open(ctx context.Context) error {
 	return err
 }
 
-// keep does what the schedule says is due.
-func (r *keyring) keep(ctx context.Context) error {
+// list returns the keys as they are stored.
+func (r *keyring) list(ctx context.Context) ([]SigningKey, error) {
 	stored, err := r.store.ListSigningKeys(ctx)
 	if err != nil {
-		return fmt.Errorf("list signing keys: %w", err)
+		return nil, fmt.Errorf("list signing keys: %w", err)
 	}
-	if !r.due(r.now(), stored) {
-		return nil
-	}
-	return r.change(ctx, func(keys []SigningKey) ([]SigningKey, error) { return r.plan(r.now(), keys) })
+	return stored, nil
 }
 
+// change replaces the keys, and says in the event that is pending what became
+// of them.
 func (r *keyring) change(ctx context.Context, change func([]SigningKey) ([]SigningKey, error)) error {
-	if err := r.store.ChangeSigningKeys(ctx, change); err != nil {
+	err := r.store.ChangeSigningKeys(ctx, func(keys []SigningKey) ([]SigningKey, error) {
+		before := slices.Clone(keys)
+		after, err := change(keys)
+		if err == nil {
+			describe(ledger.Pending(ctx), before, after)
+		}
+		return after, err
+	})
+	if err != nil {
 		return fmt.Errorf("change signing keys: %w", err)
 	}
 	return nil
@@ -138,9 +147,9 @@ func (r *keyring) find(ctx context.Context, known *ring, header string) (signing
 
 // load reads the keys. The caller holds mu.
 func (r *keyring) load(ctx context.Context, generation int64) (*ring, error) {
-	stored, err := r.store.ListSigningKeys(ctx)
+	stored, err := r.list(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list signing keys: %w", err)
+		return nil, err
 	}
 	if len(stored) == 0 {
 		return nil, errors.New("there is no signing key: restart the server, which makes one")

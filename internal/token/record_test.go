@@ -7,6 +7,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/ledger"
+	"github.com/sallyport/sallyport/internal/metadata"
+	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -25,7 +27,7 @@ func TestRecord(t *testing.T) {
 		}
 		k, secret := f.key(account.Name{Kind: "robot", Name: "ci"}, account.NewKey{Life: time.Hour})
 		identity := f.do(get("offline_token=true", "alice:"+password("alice"))).RefreshToken
-		seen := 0
+		seen := len(f.keyEvents()) // of the first signing key
 		for _, c := range []struct {
 			name             string
 			ask              func() int
@@ -76,6 +78,29 @@ func TestRecord(t *testing.T) {
 					t.Errorf("L-01 L-02: %q", line)
 				}
 			})
+		}
+	})
+}
+
+// TestUnrecordedLogin: L-04, a login that cannot be recorded begins no session.
+func TestUnrecordedLogin(t *testing.T) {
+	metadatatest.EachURL(t, func(t *testing.T, url string) {
+		f := newFixture(t, metadatatest.Open(t, url, metadata.Options{}))
+		alice, err := f.accounts.Find(f.ctx(), user("alice"))
+		f.ok(err)
+		login := func() answer { return f.do(get("offline_token=true", "alice:"+password("alice"))) }
+		sessions := func() int {
+			all, err := f.db.Tokens().ListSessions(f.ctx(), alice.UID)
+			f.ok(err)
+			return len(all)
+		}
+		metadatatest.Exec(t, url, `ALTER TABLE audit_event RENAME TO audit_gone`)
+		if a := login(); a.status < 500 || a.RefreshToken != "" || a.Token != "" || sessions() != 0 {
+			t.Errorf("L-04: status %d, %d sessions", a.status, sessions())
+		}
+		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
+		if a := login(); a.status != 200 || sessions() != 1 {
+			t.Errorf("status %d, %d sessions", a.status, sessions())
 		}
 	})
 }
