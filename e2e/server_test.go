@@ -225,10 +225,10 @@ func (s *server) Login() {
 	s.CLI(adminPassword+"\n", "login", "https://"+s.Host, "--username", "admin", "--password-stdin", "--ca-file", s.CA)
 }
 
-// AddUser adds a person with a password of 30 characters and returns it.
+// AddUser adds a person with a password and returns that.
 func (s *server) AddUser(name string) string {
 	s.t.Helper()
-	password := "password-of-" + name + "-0123456789"
+	password := "correct-horse-of-" + name + "-staple"
 	s.CLI(password+"\n", "user", "add", name, "--password-stdin")
 	return password
 }

@@ -13,6 +13,7 @@ import (
 //
 //	sallyport_key_ 30 base62 (178 bits)  6 base62 (CRC-32 of all before it)
 //	sallyport_idt_ 43 base62 (256 bits)  6 base62
+//	sallyport_rst_ 30 base62 (178 bits)  6 base62
 type SecretForm struct {
 	Prefix string
 	Random int // base62 characters of randomness
@@ -23,6 +24,7 @@ type SecretForm struct {
 var (
 	KeySecret     = SecretForm{Prefix: "sallyport_key_", Random: 30}
 	RefreshSecret = SecretForm{Prefix: "sallyport_idt_", Random: 43}
+	ResetSecret   = SecretForm{Prefix: "sallyport_rst_", Random: 30} // sets a password once
 )
 
 const (

@@ -127,11 +127,11 @@ func (f *fixture) present(secret access.Secret) (access.Identity, error) {
 // bootstrap makes the first administrator and returns it.
 func (f *fixture) bootstrap() access.Principal {
 	f.t.Helper()
-	created, err := f.s.Bootstrap(f.ctx(), access.NewSecret("first password"))
+	created, err := f.s.Bootstrap(f.ctx(), access.NewSecret("horses and batteries"))
 	if err != nil || !created {
 		f.t.Fatalf("Bootstrap = %t, %v", created, err)
 	}
-	id, err := f.login("admin", "first password")
+	id, err := f.login("admin", "horses and batteries")
 	f.ok(err)
 	return id.Principal
 }

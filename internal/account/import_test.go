@@ -12,7 +12,7 @@ import (
 
 func TestImportIsAllOrNothing(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		hash := "$2y$10$" + strings.Repeat("a", 53)
 		file := strings.Join([]string{
 			"good:" + hash, "alice:" + hash, "", "# note", "nohash", "md5:$apr1$abc", "sha:{SHA}abc",
@@ -61,7 +61,7 @@ func TestImportIsOneTransaction(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		hash := "$2y$10$" + strings.Repeat("a", 53)
 		file := "one:" + hash + "\ntwo:" + hash + "\nthree:" + hash + "\n"
-		s := account.New(racingDirectory{f.db.Directory(), func() { f.user("two", "two's password") }}, f.db, account.Options{Now: f.clock})
+		s := account.New(racingDirectory{f.db.Directory(), func() { f.user("two", "two keeps a horse") }}, f.db, account.Options{Now: f.clock})
 		defer s.Close()
 		names, err := s.ImportHtpasswd(f.ctx(), strings.NewReader(file))
 		wantError(t, err, account.ErrExists)

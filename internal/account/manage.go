@@ -27,7 +27,7 @@ func (s *Service) AddUser(ctx context.Context, name string, password access.Secr
 	if err := s.free(ctx, Name{access.User, name}); err != nil {
 		return Account{}, err
 	}
-	hash, err := s.hashNew(ctx, password)
+	hash, err := s.hashNew(ctx, name, password)
 	if err != nil {
 		return Account{}, err
 	}
@@ -164,7 +164,7 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 	if err != nil {
 		return err
 	}
-	hash, err := s.hashNew(ctx, password)
+	hash, err := s.hashNew(ctx, name, password)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 // and ends what SetPassword does. The caller has proven by a token to be that
 // person. Errors: access.ErrBadCredential, *access.Throttled, as SetPassword.
 func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret, from access.Origin) error {
-	if err := checkNew(next.Reveal()); err != nil {
+	if err := s.CheckPassword(name, next); err != nil {
 		return err
 	}
 	p := access.Password{Name: name, Secret: current, From: from}

@@ -20,13 +20,13 @@ func allows(pol *access.Policy, p access.Principal, a access.Action, name string
 
 func TestNamesOfAccountsAndGroups(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		for _, tt := range []struct{ id, name string }{
 			{"I-12", "Admin"}, {"I-12", "аdmin"}, {"I-12", "admin\u200b"}, {"I-12", "admin "}, {"I-12", "ⓐdmin"},
 			{"I-15", "a:b"}, {"I-15", "a\nb"}, {"I-15", "a/"}, {"I-15", `a"b`}, {"I-15", "a\u202eb"},
 			{"I-15", strings.Repeat("a", 300)}, {"S-11", "*"}, {"S-11", "a,b"}, {"S-11", "${x}"}, {"S-34", "group:admins"}, {"", ""},
 		} {
-			_, err := f.s.AddUser(f.ctx(), tt.name, access.NewSecret("some password"))
+			_, err := f.s.AddUser(f.ctx(), tt.name, access.NewSecret("some old horse battery"))
 			wantInvalid(t, err, "name")
 			_, err = f.s.AddRobot(f.ctx(), tt.name)
 			wantInvalid(t, err, "name")
@@ -39,13 +39,13 @@ func TestNamesOfAccountsAndGroups(t *testing.T) {
 
 func TestAccounts(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
-		f.user("bob", "bob's password")
+		f.user("alice", "alice keeps a horse")
+		f.user("bob", "bob keeps a horse")
 		_, err := f.s.AddRobot(f.ctx(), "ci")
 		f.ok(err)
 		_, err = f.s.AddRobot(f.ctx(), "alice")
 		wantError(t, err, account.ErrExists)
-		_, err = f.s.AddUser(f.ctx(), "ci", access.NewSecret("some password"))
+		_, err = f.s.AddUser(f.ctx(), "ci", access.NewSecret("some old horse battery"))
 		wantError(t, err, account.ErrExists)
 
 		f.ok(f.s.AddMember(f.ctx(), "dev", user("alice")))
@@ -76,7 +76,7 @@ func TestAccounts(t *testing.T) {
 		}
 		wantError(t, f.s.Disable(f.ctx(), user("ci")), account.ErrUnknown)
 		wantError(t, f.s.Remove(f.ctx(), robot("alice")), account.ErrUnknown)
-		wantError(t, f.s.SetPassword(f.ctx(), "ci", access.NewSecret("some password")), account.ErrUnknown)
+		wantError(t, f.s.SetPassword(f.ctx(), "ci", access.NewSecret("some old horse battery")), account.ErrUnknown)
 		f.ok(f.s.RemoveMember(f.ctx(), "dev", user("alice")))
 		f.ok(f.s.RemoveMember(f.ctx(), "dev", robot("ci")))
 		if groups, err := f.s.ListGroups(f.ctx()); err != nil || len(groups) != 0 {
@@ -88,7 +88,7 @@ func TestAccounts(t *testing.T) {
 // What is resolved follows each change at once, and costs no query otherwise.
 func TestResolve(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
-		a := f.user("alice", "alice's password")
+		a := f.user("alice", "alice keeps a horse")
 		k, _ := f.key(user("alice"), account.NewKey{Life: time.Hour, Narrowing: access.Narrowing{Actions: []access.Action{access.Pull}}})
 		byPassword := access.Proof{Method: "password"}
 		byKey := access.Proof{Method: "key", KeyID: k.ID}
@@ -127,7 +127,7 @@ func TestResolve(t *testing.T) {
 		if id := get(byKey); len(id.Principal.Groups) != 0 {
 			t.Errorf("groups after leaving: %v", id.Principal.Groups)
 		}
-		f.user("bob", "bob's password")
+		f.user("bob", "bob keeps a horse")
 		bob, err := f.s.Find(f.ctx(), user("bob"))
 		f.ok(err)
 		gone("another's key", bob.UID, byKey)
@@ -156,7 +156,7 @@ func TestResolve(t *testing.T) {
 		get(byPassword)
 		f.ok(f.s.Remove(f.ctx(), user("alice")))
 		gone("I-16 removed", a.UID, byPassword)
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		gone("I-16 removed and made again", a.UID, byPassword)
 	})
 }
@@ -211,7 +211,7 @@ func TestKeys(t *testing.T) {
 // unknown, one. A key in use costs none, and no write per use.
 func TestKeyQueries(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		k, secret := f.key(user("alice"), account.NewKey{})
 		text := secret.Reveal()
 		_, err := f.present(secret)
@@ -263,19 +263,19 @@ func TestBootstrap(t *testing.T) {
 			t.Fatalf("policy before the first: %v", err)
 		}
 		_, err := f.s.Bootstrap(f.ctx(), access.NewSecret("short"))
-		wantInvalid(t, err, "at least 8")
+		wantInvalid(t, err, "at least 12")
 		admin := f.bootstrap()
 		policy, err := f.s.Current(f.ctx())
 		f.ok(err)
 		if !allows(policy, admin, access.Admin, "") || !allows(policy, admin, access.Push, "any/thing") || allows(policy, access.Principal{}, access.Pull, "any/thing") {
 			t.Error("the first policy does not give the administrator everything and others nothing")
 		}
-		created, err := f.s.Bootstrap(f.ctx(), access.NewSecret("second password"))
+		created, err := f.s.Bootstrap(f.ctx(), access.NewSecret("the second of two horses"))
 		if err != nil || created {
 			t.Errorf("second Bootstrap = %t, %v", created, err)
 		}
-		if _, err := f.login("admin", "second password"); !errors.Is(err, access.ErrBadCredential) {
-			t.Errorf("the second password: %v", err)
+		if _, err := f.login("admin", "the second of two horses"); !errors.Is(err, access.ErrBadCredential) {
+			t.Errorf("the second of two horses: %v", err)
 		}
 		v, err := f.s.ShowPolicy(f.ctx())
 		if err != nil || v.Version != 1 || v.Author != "user:admin" {
@@ -289,7 +289,7 @@ func TestBootstrap(t *testing.T) {
 func TestBootstrapAtOnceAndAgain(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.user("admin", "left behind by a start that was cut off")
-		passwords := []string{"password one", "password two", "password three", "password four"}
+		passwords := []string{"one horse in the barn", "two horses in the barn", "three horses in the barn", "four horses in the barn"}
 		won := make([]bool, len(passwords))
 		var starts sync.WaitGroup
 		for i, p := range passwords {
@@ -340,7 +340,7 @@ func TestApplyPolicy(t *testing.T) {
 		f.ok(apply(teamPolicy, 1))
 		wantError(t, apply(teamPolicy, 1), account.ErrConflict)
 
-		alice := f.user("alice", "alice's password").Principal()
+		alice := f.user("alice", "alice keeps a horse").Principal()
 		policy, err := f.s.Current(f.ctx())
 		f.ok(err)
 		if !allows(policy, alice, access.Push, "team-a/app") || allows(policy, alice, access.Push, "team-b/app") || allows(policy, admin, access.Pull, "team-a/app") {
@@ -372,14 +372,14 @@ func TestRetiredNames(t *testing.T) {
 		admin := f.bootstrap()
 		_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: teamPolicy, Base: 1}, access.Authority{Identity: access.Identity{Principal: admin}})
 		f.ok(err)
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		_, secret := f.key(user("alice"), account.NewKey{})
 		f.ok(f.s.AddMember(f.ctx(), "dev", user("alice")))
 		f.ok(f.s.Remove(f.ctx(), user("alice")))
 		_, err = f.present(secret)
 		wantError(t, err, access.ErrBadCredential)
 
-		_, err = f.s.AddUser(f.ctx(), "alice", access.NewSecret("another alice"))
+		_, err = f.s.AddUser(f.ctx(), "alice", access.NewSecret("another horse of hers"))
 		wantError(t, err, account.ErrRetired)
 		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("alice:$2y$10$"+strings.Repeat("a", 53)))
 		if bad, ok := errors.AsType[*account.ImportError](err); !ok || bad.Lines[0].Line != 1 {
@@ -387,7 +387,7 @@ func TestRetiredNames(t *testing.T) {
 		}
 		_, err = f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: strings.Replace(teamPolicy, "user:alice", "user:bob", 1), Base: 2}, access.Authority{Identity: access.Identity{Principal: admin}})
 		f.ok(err)
-		a := f.user("alice", "another alice")
+		a := f.user("alice", "another horse of hers")
 		if found, err := f.s.Find(f.ctx(), user("alice")); err != nil || found.UID != a.UID || len(found.Groups) != 0 {
 			t.Errorf("the new alice: %+v, %v", found, err)
 		}
@@ -399,9 +399,9 @@ func TestRetiredNames(t *testing.T) {
 // I-17: nothing that is stored is a secret.
 func TestOnlySumsAreStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "canary-password")
+		f.user("alice", "canary-of-a-password")
 		k, secret := f.key(user("alice"), account.NewKey{})
-		_, err := f.login("alice", "canary-password")
+		_, err := f.login("alice", "canary-of-a-password")
 		f.ok(err)
 		_, err = f.present(secret)
 		f.ok(err)

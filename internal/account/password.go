@@ -18,13 +18,6 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// Limits on passwords, in bytes. A password is compared byte for byte: it is
-// not normalised, trimmed or folded.
-const (
-	MinPassword = 8
-	MaxPassword = 1024
-)
-
 // RememberFor is how long a password that was right is not hashed again.
 const RememberFor = 5 * time.Minute
 
@@ -210,8 +203,8 @@ func (s *Service) rehash(ctx context.Context, a Account, password string) string
 
 // hashNew checks a new password against the rules and hashes it, for somebody
 // who has proven to be allowed to set it. Errors: *Invalid, access.ErrBusy.
-func (s *Service) hashNew(ctx context.Context, password access.Secret) (string, error) {
-	if err := checkNew(password.Reveal()); err != nil {
+func (s *Service) hashNew(ctx context.Context, name string, password access.Secret) (string, error) {
+	if err := s.CheckPassword(name, password); err != nil {
 		return "", err
 	}
 	salt := make([]byte, saltSize)
@@ -221,21 +214,6 @@ func (s *Service) hashNew(ctx context.Context, password access.Secret) (string, 
 	var hash string
 	err := s.hashing.run(ctx, ahead, func() { hash = s.hashing.makeHash(password.Reveal(), salt) })
 	return hash, err
-}
-
-func checkNew(password string) error {
-	switch {
-	case len(password) < MinPassword:
-		return invalid("the password is %d bytes long; use at least %d", len(password), MinPassword)
-	case len(password) > MaxPassword:
-		return invalid("the password is %d bytes long; use at most %d", len(password), MaxPassword)
-	case strings.ContainsAny(password, "\x00\r\n"):
-		return invalid("the password holds a line break or a NUL, which no client can send")
-	case access.KeySecret.Claims(password), access.RefreshSecret.Claims(password),
-		strings.HasPrefix(password, "eyJ") && strings.Count(password, ".") == 2:
-		return invalid("the password looks like an access key or a token, and would be taken for one at login; choose another")
-	}
-	return nil
 }
 
 // passwordLetters are 32 characters that are hard to mistake for each other.

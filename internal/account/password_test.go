@@ -21,8 +21,8 @@ import (
 // exactly one hash and two queries: one about the network, one about the name.
 func TestPasswordFailures(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
-		f.user("dora", "dora's password")
+		f.user("alice", "alice keeps a horse")
+		f.user("dora", "dora keeps a horse")
 		f.ok(f.s.Disable(f.ctx(), user("dora")))
 		_, err := f.s.AddRobot(f.ctx(), "ci")
 		f.ok(err)
@@ -31,10 +31,10 @@ func TestPasswordFailures(t *testing.T) {
 		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("bert:"+string(hash)))
 		f.ok(err)
 		for _, tt := range []struct{ name, user, password string }{
-			{"I-04 wrong password", "alice", "bob's password"},
-			{"I-04 unknown user", "nobody", "alice's password"},
-			{"I-04 disabled", "dora", "dora's password"},
-			{"I-04 disabled, wrong password", "dora", "wrong password"},
+			{"I-04 wrong password", "alice", "bob keeps a horse"},
+			{"I-04 unknown user", "nobody", "alice keeps a horse"},
+			{"I-04 disabled", "dora", "dora keeps a horse"},
+			{"I-04 disabled, wrong password", "dora", "a wrong horse"},
 			{"I-04 robot without password", "ci", "anything at all"},
 			{"I-04 robot, empty password", "ci", ""},
 			{"I-06 password of 1 MiB", "alice", strings.Repeat("a", 1<<20)},
@@ -43,22 +43,22 @@ func TestPasswordFailures(t *testing.T) {
 			{"bcrypt, wrong password", "bert", "bbbb"},
 			{"I-08 empty password", "alice", ""},
 			{"I-08 null", "alice", "null"},
-			{"I-08 leading space", "alice", " alice's password"},
-			{"I-08 trailing space", "alice", "alice's password "},
-			{"I-08 NUL inside", "alice", "alice's\x00password"},
-			{"I-08 NUL behind", "alice", "alice's password\x00"},
-			{"I-15 empty name", "", "alice's password"},
-			{"I-15 name with a colon", "alice:", "alice's password"},
-			{"I-15 name with a line feed", "alice\n", "alice's password"},
-			{"I-15 name with a NUL", "alice\x00", "alice's password"},
-			{"I-15 name that is not UTF-8", "\xff\xfe", "alice's password"},
-			{"I-15 name of 300 bytes", strings.Repeat("a", 300), "alice's password"},
-			{"I-15 name with a slash and a quote", `a/"lice`, "alice's password"},
-			{"I-15 right-to-left mark", "\u200falice", "alice's password"},
-			{"I-12 capitals", "Alice", "alice's password"},
-			{"I-12 full width", "ａlice", "alice's password"},
-			{"S-11 wildcard", "*", "alice's password"},
-			{"D-16 SQL wildcard", "alic_", "alice's password"},
+			{"I-08 leading space", "alice", " alice keeps a horse"},
+			{"I-08 trailing space", "alice", "alice keeps a horse "},
+			{"I-08 NUL inside", "alice", "alice keeps\x00a horse"},
+			{"I-08 NUL behind", "alice", "alice keeps a horse\x00"},
+			{"I-15 empty name", "", "alice keeps a horse"},
+			{"I-15 name with a colon", "alice:", "alice keeps a horse"},
+			{"I-15 name with a line feed", "alice\n", "alice keeps a horse"},
+			{"I-15 name with a NUL", "alice\x00", "alice keeps a horse"},
+			{"I-15 name that is not UTF-8", "\xff\xfe", "alice keeps a horse"},
+			{"I-15 name of 300 bytes", strings.Repeat("a", 300), "alice keeps a horse"},
+			{"I-15 name with a slash and a quote", `a/"lice`, "alice keeps a horse"},
+			{"I-15 right-to-left mark", "\u200falice", "alice keeps a horse"},
+			{"I-12 capitals", "Alice", "alice keeps a horse"},
+			{"I-12 full width", "ａlice", "alice keeps a horse"},
+			{"S-11 wildcard", "*", "alice keeps a horse"},
+			{"D-16 SQL wildcard", "alic_", "alice keeps a horse"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				before, queries := f.s.Hashes(), f.db.Queries()
@@ -82,11 +82,11 @@ func TestPasswordFailures(t *testing.T) {
 
 func TestPasswordIsRemembered(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		a := f.user("alice", "alice's password")
+		a := f.user("alice", "alice keeps a horse")
 		hashes := func(want int64, what string) {
 			t.Helper()
 			before := f.s.Hashes()
-			id, err := f.login("alice", "alice's password")
+			id, err := f.login("alice", "alice keeps a horse")
 			if err != nil || id.Principal.UID != a.UID || id.Proof.Method != "password" {
 				t.Fatalf("%s: %v, %v", what, id, err)
 			}
@@ -101,15 +101,15 @@ func TestPasswordIsRemembered(t *testing.T) {
 		hashes(0, "and again")
 
 		f.ok(f.s.Disable(f.ctx(), user("alice")))
-		if _, err := f.login("alice", "alice's password"); !errors.Is(err, access.ErrBadCredential) {
+		if _, err := f.login("alice", "alice keeps a horse"); !errors.Is(err, access.ErrBadCredential) {
 			t.Errorf("I-19 disabled, remembered: %v", err)
 		}
 		f.ok(f.s.Enable(f.ctx(), user("alice")))
-		f.ok(f.s.SetPassword(f.ctx(), "alice", access.NewSecret("a new password")))
-		if _, err := f.login("alice", "alice's password"); !errors.Is(err, access.ErrBadCredential) {
+		f.ok(f.s.SetPassword(f.ctx(), "alice", access.NewSecret("another good horse")))
+		if _, err := f.login("alice", "alice keeps a horse"); !errors.Is(err, access.ErrBadCredential) {
 			t.Errorf("old password, remembered: %v", err)
 		}
-		if _, err := f.login("alice", "a new password"); err != nil {
+		if _, err := f.login("alice", "another good horse"); err != nil {
 			t.Errorf("new password: %v", err)
 		}
 	})
@@ -118,9 +118,9 @@ func TestPasswordIsRemembered(t *testing.T) {
 // A password that was right moments ago does not wait for those who guess.
 func TestRememberedPasswordDoesNotQueue(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		_, secret := f.key(user("alice"), account.NewKey{})
-		_, err := f.login("alice", "alice's password")
+		_, err := f.login("alice", "alice keeps a horse")
 		f.ok(err)
 
 		release := f.s.HoldTurn()
@@ -143,7 +143,7 @@ func TestRememberedPasswordDoesNotQueue(t *testing.T) {
 			<-busy // I-06: the queue is bounded
 		}
 		before := f.s.Hashes()
-		if _, err := f.login("alice", "alice's password"); err != nil {
+		if _, err := f.login("alice", "alice keeps a horse"); err != nil {
 			t.Errorf("remembered password: %v", err)
 		}
 		if _, err := f.present(secret); err != nil {
@@ -173,11 +173,11 @@ func TestAccountChangesWhileItWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onSQLite(t, func(t *testing.T, f *fixture) {
-				f.user("alice", "alice's password")
+				f.user("alice", "alice keeps a horse")
 				release := f.s.HoldTurn()
 				done := make(chan error)
 				go func() {
-					_, err := f.login("alice", "alice's password")
+					_, err := f.login("alice", "alice keeps a horse")
 					done <- err
 				}()
 				for f.s.Waiting() == 0 {
@@ -195,7 +195,7 @@ func TestAccountChangesWhileItWaits(t *testing.T) {
 // meanwhile.
 func TestFailureFloorLetsOthersHash(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		slow := f.service(account.Options{FailureFloor: time.Hour})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -206,7 +206,7 @@ func TestFailureFloorLetsOthersHash(t *testing.T) {
 		for slow.Hashes() == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		if _, err := slow.Passwords().Authenticate(t.Context(), access.Password{Name: "alice", Secret: access.NewSecret("alice's password")}); err != nil {
+		if _, err := slow.Passwords().Authenticate(t.Context(), access.Password{Name: "alice", Secret: access.NewSecret("alice keeps a horse")}); err != nil {
 			t.Errorf("right password while a guess sits out its floor: %v", err)
 		}
 		select {
@@ -251,39 +251,55 @@ func TestBcryptIsUpgraded(t *testing.T) {
 
 func TestNewPasswordRules(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
+		f.s = f.service(account.Options{FailureFloor: floor, Hosts: []string{"registry.example.com:5000"}})
 		key, err := access.KeySecret.New(rand.Reader)
 		f.ok(err)
+		const nearly = "well-known"
 		for _, tt := range []struct{ password, want string }{
-			{"", "at least 8"}, {"1234567", "at least 8"}, {strings.Repeat("x", 1025), "at most 1024"},
-			{"with\x00a NUL", "NUL"}, {"with\na line", "line break"},
-			{key.Reveal(), "access key"}, {"sallyport_idt_mine", "access key"}, {"eyJhbGci.eyJpc3Mi.abc", "token"},
+			{"", "at least 12"}, {"elf letters", "at least 12"}, {"ééééééééééé", "has 11 characters"}, {strings.Repeat("x", 1025), "at most 1024"},
+			{"with a \x00 a NUL", "NUL"}, {"with\na line break", "line break"},
+			{key.Reveal(), "access key"}, {"sallyport_idt_mine", "access key"}, {"sallyport_rst_mine", "a code"}, {"eyJhbGci.eyJpc3Mi.abc", "token"},
+			{"Sunshine1234", nearly}, {"$unsh1ne2026!", nearly}, {"Dragon-Dragon", nearly}, {"12345letmein12345", nearly}, {"abcabcabcabc", nearly},
+			{"Alice-2026-Alice", nearly}, {"alice.example.com", nearly}, {"registry.example.com", nearly}, {"Password2026!", nearly}, {"P@ssw0rd-1234", nearly},
+			{"alice's password", nearly}, {"sallyport-admin", nearly}, {"qwertyuiop[]asdf", nearly}, {"0987654321098", nearly}, {"zzzzzzzzzzzzzz", nearly},
+			{"abcdefghijklmnop", nearly}, {"1qaz2wsx3edc", nearly}, {"739184635201", nearly}, {"112233445566", nearly}, {"love20262026", nearly},
+			{"Dragon12Dragon12", nearly}, {"ｐａｓｓｗｏｒｄ２０２６", nearly}, {"4l1c3-2026-4l1c3", nearly}, {"aliceiloveyou", nearly}, {"AliceDragon2026", nearly},
+			{"r3g1stry.3x4mpl3#1", nearly}, {"Example-Alice-17", nearly}, {"$$$$$$######", nearly},
 		} {
 			_, err := f.s.AddUser(f.ctx(), "alice", access.NewSecret(tt.password))
+			if err == nil {
+				t.Fatalf("%q was taken", tt.password)
+			}
 			wantInvalid(t, err, tt.want)
 			if tt.password != "" && strings.Contains(err.Error(), tt.password) {
 				t.Errorf("L-01: the error shows the password: %v", err)
 			}
 		}
-		for _, password := range []string{"12345678", strings.Repeat("x", 1024), "pässwörd ‮ e\u0301", "undefined"} {
+		for _, password := range []string{
+			"correct horse battery staple", "Tr0ub4dor&3-plus", "twelve birds", strings.Repeat("xylophone ", 2) + "z",
+			"pässwörd \u202e e\u0301 long", "k3v9x-2mq7p-tz4hw", "the name is alice and more",
+		} {
 			a := f.user("alice", password)
 			if _, err := f.login("alice", password); err != nil {
 				t.Errorf("login with %.20q: %v", password, err)
 			}
 			f.ok(f.s.Remove(f.ctx(), user(a.Name)))
 		}
+		longer := f.service(account.Options{MinPassword: 20})
+		wantInvalid(t, longer.CheckPassword("alice", access.NewSecret("twelve birds")), "at least 20")
 	})
 }
 
 func TestChangePassword(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.user("alice", "alice's password")
+		f.user("alice", "alice keeps a horse")
 		change := func(current, next string) error {
 			return f.s.ChangePassword(f.ctx(), "alice", access.NewSecret(current), access.NewSecret(next), access.Origin{})
 		}
-		wantError(t, change("wrong password", "a new password"), access.ErrBadCredential)
-		wantInvalid(t, change("alice's password", "short"), "at least 8")
-		f.ok(change("alice's password", "a new password"))
-		_, err := f.login("alice", "a new password")
+		wantError(t, change("a wrong horse", "another good horse"), access.ErrBadCredential)
+		wantInvalid(t, change("alice keeps a horse", "short"), "at least 12")
+		f.ok(change("alice keeps a horse", "another good horse"))
+		_, err := f.login("alice", "another good horse")
 		f.ok(err)
 	})
 }

@@ -177,7 +177,7 @@ func (s *Service) savePolicy(ctx context.Context, c PolicyChange, author string)
 
 // The first administrator and the group and policy that make it one.
 const (
-	firstAdmin  = "admin"
+	FirstAdmin  = "admin"
 	firstGroup  = "admins"
 	firstPolicy = `# Who may do what. Rules only give; what no rule gives is denied.
 version: 2
@@ -200,11 +200,11 @@ func (s *Service) Bootstrap(ctx context.Context, password access.Secret) (create
 		}
 		return false, err
 	}
-	hash, err := s.hashNew(ctx, password)
+	hash, err := s.hashNew(ctx, FirstAdmin, password)
 	if err != nil {
 		return false, err
 	}
-	admin := Name{access.User, firstAdmin}
+	admin := Name{access.User, FirstAdmin}
 	_, err = s.add(ctx, admin, hash)
 	// Another replica adds it at this moment, or a start was cut off here.
 	already := errors.Is(err, ErrExists)

@@ -47,6 +47,10 @@ type Options struct {
 	FailureFloor time.Duration
 	// MaxKeyLife bounds the life of an access key. 0: 366 days.
 	MaxKeyLife time.Duration
+	// MinPassword is the least length of a new password, in characters. 0: 12.
+	MinPassword int
+	// Hosts are names of the service, which no password may be made of.
+	Hosts []string
 }
 
 // A Service knows who the local accounts are and proves them. It is safe for
@@ -61,6 +65,9 @@ type Service struct {
 	rand    io.Reader
 	log     *slog.Logger
 	maxLife time.Duration
+
+	minPassword int
+	hosts       []string
 
 	hashing    *hasher
 	remembered *remembered
@@ -94,7 +101,8 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 	s := &Service{
 		dir: dir, changes: ch,
 		now: o.Now, rand: o.Rand, log: o.Logger,
-		maxLife:    cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
+		maxLife:     cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
+		minPassword: cmp.Or(o.MinPassword, DefaultMinPassword), hosts: o.Hosts,
 		hashing:    newHasher(cmp.Or(o.FailureFloor, defaultFailureFloor)),
 		identities: otter.Must(&otter.Options[identityKey, under[resolved]]{MaximumSize: cacheSize}),
 		keys:       otter.Must(&otter.Options[[32]byte, under[Key]]{MaximumSize: cacheSize}),

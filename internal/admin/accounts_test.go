@@ -141,7 +141,7 @@ func TestAccounts(t *testing.T) {
 				if kind == "robot" {
 					return req{method: "POST", path: all, body: body(`{"name":%q}`, name)}
 				}
-				return req{method: "POST", path: all, body: body(`{"name":%q,"password":"long enough"}`, name)}
+				return req{method: "POST", path: all, body: body(`{"name":%q,"password":"a horse long enough"}`, name)}
 			}
 			made := read[client.Account](f, b, 201, add("dora-"+kind))
 			if made.Name != "dora-"+kind || made.Kind != kind || made.Disabled || made.Groups == nil || made.Created.IsZero() {
@@ -151,7 +151,7 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("added again %+v, which was %+v", again, made)
 			}
 			f.refused(b, 409, add(map[string]string{"user": "ci", "robot": "alice"}[kind])) // they share their names
-			f.refused(b, 409, req{method: "POST", path: "/users", body: body(`{"name":%q,"password":"another one"}`, "dora-"+kind)})
+			f.refused(b, 409, req{method: "POST", path: "/users", body: body(`{"name":%q,"password":"another horse of theirs"}`, "dora-"+kind)})
 			one := all + "/dora-" + kind
 			if got := read[client.Account](f, b, 200, req{method: "GET", path: one}); got.Name != made.Name {
 				t.Errorf("got %+v", got)
@@ -174,7 +174,7 @@ func TestAccounts(t *testing.T) {
 		f.refused(b, 404, req{method: "DELETE", path: "/robots/alice"})
 		// I-16: the policy names alice, so nobody else becomes alice.
 		f.want(b, 204, req{method: "DELETE", path: "/users/alice"})
-		if p := f.refused(b, 409, req{method: "POST", path: "/users", body: `{"name":"alice","password":"long enough"}`}); !strings.HasSuffix(p.Type, ":retired") {
+		if p := f.refused(b, 409, req{method: "POST", path: "/users", body: `{"name":"alice","password":"a horse long enough"}`}); !strings.HasSuffix(p.Type, ":retired") {
 			t.Errorf("adding a removed name that the policy names: %+v", p)
 		}
 	})
@@ -185,7 +185,7 @@ func TestAccountNames(t *testing.T) {
 	b := f.as("admin")
 	for _, name := range []string{"Admin", "\u0430dmin", "admin\u200b", "admin ", "ADMIN", "a:b", "a\nb", "a/", "/b", "a//b", "a/../b", "a~b", `a"b`, "\u202eadmin", strings.Repeat("a", 300), "", ".", "..", "-a"} {
 		t.Run(fmt.Sprintf("I-12 I-15 %.20q", name), func(t *testing.T) {
-			text, err := json.Marshal(map[string]string{"name": name, "password": "long enough"})
+			text, err := json.Marshal(map[string]string{"name": name, "password": "a horse long enough"})
 			f.ok(err)
 			if p := f.refused(b, 400, req{method: "POST", path: "/users", body: string(text)}); !strings.Contains(p.Detail, "name") {
 				t.Errorf("detail %q does not name the field", p.Detail)
@@ -203,7 +203,7 @@ func TestOwnAccount(t *testing.T) {
 		{method: "PATCH", path: "/users/alice", body: `{"groups":["admins"]}`},
 		{method: "PATCH", path: "/users/alice", body: `{"disabled":false}`},
 		{method: "PUT", path: "/groups/admins/members/user:alice"},
-		{method: "PUT", path: "/users/admin/password", body: `{"password":"long enough"}`},
+		{method: "PUT", path: "/users/admin/password", body: `{"password":"a horse long enough"}`},
 	} {
 		t.Run("I-23 "+q.String(), func(t *testing.T) { f.refused(alice, 403, q) })
 	}
@@ -238,25 +238,25 @@ func TestPasswords(t *testing.T) {
 			q      req
 			status int
 		}{
-			{"without the current one", alice, change("alice", `{"password":"long enough"}`), 400},
-			{"with a wrong one", alice, change("alice", `{"current":"wrong password","password":"long enough"}`), 403},
+			{"without the current one", alice, change("alice", `{"password":"a horse long enough"}`), 400},
+			{"with a wrong one", alice, change("alice", `{"current":"wrong password","password":"a horse long enough"}`), 403},
 			{"to a short one", alice, change("alice", body(`{"current":%q,"password":"short"}`, password("alice"))), 400},
 			{"I-06 to a long one", alice, change("alice", body(`{"current":%q,"password":%q}`, password("alice"), strings.Repeat("a", 2000))), 400},
-			{"an administrator's own, without the current one", root, change("admin", `{"password":"long enough"}`), 400},
-			{"another's, with a current one", root, change("alice", `{"current":"x","password":"long enough"}`), 400},
-			{"of nobody", root, change("nobody", `{"password":"long enough"}`), 404},
-			{"of a robot", root, change("ci", `{"password":"long enough"}`), 404},
+			{"an administrator's own, without the current one", root, change("admin", `{"password":"a horse long enough"}`), 400},
+			{"another's, with a current one", root, change("alice", `{"current":"x","password":"a horse long enough"}`), 400},
+			{"of nobody", root, change("nobody", `{"password":"a horse long enough"}`), 404},
+			{"of a robot", root, change("ci", `{"password":"a horse long enough"}`), 404},
 		} {
 			t.Run(c.name, func(t *testing.T) { f.refused(c.bearer, c.status, c.q) })
 		}
-		f.want(alice, 204, change("alice", body(`{"current":%q,"password":"alice's next one"}`, password("alice"))))
+		f.want(alice, 204, change("alice", body(`{"current":%q,"password":"the next one of her horses"}`, password("alice"))))
 		t.Run("the sessions of the old one end", func(t *testing.T) {
 			f.refused(alice, 401, req{method: "GET", path: "/whoami"})
 		})
-		again := f.login("alice", "alice's next one", apiScope)
-		f.want(root, 204, change("alice", `{"password":"alice's third one"}`))
+		again := f.login("alice", "the next one of her horses", apiScope)
+		f.want(root, 204, change("alice", `{"password":"the third one of her horses"}`))
 		f.refused(again, 401, req{method: "GET", path: "/whoami"})
-		f.want(f.login("alice", "alice's third one", apiScope), 200, req{method: "GET", path: "/whoami"})
+		f.want(f.login("alice", "the third one of her horses", apiScope), 200, req{method: "GET", path: "/whoami"})
 	})
 }
 

@@ -14,8 +14,8 @@ import (
 //	yaml   key in the file
 //	doc    what it means
 //	enum   allowed values, separated by commas
-//	min    least duration
-//	max    greatest duration
+//	min    least duration or number
+//	max    greatest duration or number
 //	unset  what an empty value stands for
 //
 // A slice of structs is a list of sections. A Config is a value: copy it freely,
@@ -36,6 +36,7 @@ type Config struct {
 	Log               Log            `yaml:"log"`
 	Tokens            Tokens         `yaml:"tokens"`
 	Signing           Signing        `yaml:"signing"`
+	Passwords         Passwords      `yaml:"passwords"`
 	Keys              Keys           `yaml:"keys"`
 	GC                GC             `yaml:"gc"`
 	Audit             Audit          `yaml:"audit"`
@@ -103,6 +104,12 @@ type Signing struct {
 	KEKFile string `yaml:"kek_file" unset:"SALLYPORT_SIGNING_KEK, a systemd credential, or DATA/keys/signing.kek" doc:"File with the key-encryption key under which signing keys rest in the database, mode 0600: the base64 of 32 random bytes. Further lines still open what was sealed under them."`
 }
 
+// Passwords are what people log in with.
+type Passwords struct {
+	MinLength int  `yaml:"min_length" min:"12" max:"64" doc:"Least number of characters of a new password, whoever sets it. Well-known ones and those made of names are refused at any length."`
+	LoginOnly bool `yaml:"login_only" doc:"Take passwords only from logins that ask for an identity token (docker login, sallyport login), so that podman, CI and scripts must use access keys."`
+}
+
 // Keys are access keys.
 type Keys struct {
 	MaxExpiry time.Duration `yaml:"max_expiry" min:"2160h" max:"87840h" doc:"Longest life an access key may be given. One that is created without an expiry lives 90 days."`
@@ -138,6 +145,7 @@ func Default() Config {
 			KeyRotation:     90 * 24 * time.Hour,
 			KeyPublishAhead: 24 * time.Hour,
 		},
+		Passwords:       Passwords{MinLength: 12},
 		Keys:            Keys{MaxExpiry: 366 * 24 * time.Hour},
 		GC:              GC{Interval: 24 * time.Hour, Grace: 24 * time.Hour},
 		Audit:           Audit{Pulls: true, Retention: 365 * 24 * time.Hour},

@@ -169,8 +169,11 @@ func (d decoder) leaf(s setting, n *yaml.Node) *Error {
 		return d.list(s, n)
 	}
 	tag := "!!str"
-	if s.value.Kind() == reflect.Bool {
+	switch s.value.Interface().(type) {
+	case bool:
 		tag = "!!bool"
+	case int:
+		tag = "!!int"
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != tag {
 		return wrong(s.path, s.example(), "has the wrong type")

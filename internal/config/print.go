@@ -78,6 +78,8 @@ func leaf(s setting) *yaml.Node {
 	switch v := s.value.Interface().(type) {
 	case bool:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(v)}
+	case int:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: fmt.Sprint(v)}
 	case []netip.Prefix:
 		return texts(prefixTexts(v))
 	case []string:
@@ -109,9 +111,12 @@ func rows(b *strings.Builder, prefix string, v reflect.Value) {
 	for s := range settings(v) {
 		s.path = prefix + s.path
 		kind := s.kind()
-		if kind == "duration" {
+		switch kind {
+		case "duration":
 			least, greatest := s.bounds()
 			kind += ", " + shortDuration(least) + " to " + shortDuration(greatest)
+		case "number":
+			kind += ", " + s.field.Tag.Get("min") + " to " + s.field.Tag.Get("max")
 		}
 		value := "`" + s.text() + "`"
 		switch unset := s.field.Tag.Get("unset"); {

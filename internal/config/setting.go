@@ -59,6 +59,8 @@ func (s setting) kind() string {
 	switch s.value.Interface().(type) {
 	case bool:
 		return "true or false"
+	case int:
+		return "number"
 	case time.Duration:
 		return "duration"
 	case []netip.Prefix:
@@ -77,6 +79,8 @@ func (s setting) example() string {
 	switch s.value.Interface().(type) {
 	case bool:
 		return "write true or false"
+	case int:
+		return fmt.Sprintf("write a number from %s to %s", s.field.Tag.Get("min"), s.field.Tag.Get("max"))
 	case time.Duration:
 		return `write a number with a unit, such as "300s", "15m" or "24h"`
 	case []netip.Prefix:
@@ -124,6 +128,8 @@ func (s setting) parse(text string) *Error {
 			return wrong(s.path, s.example(), "%.40q is not true or false", text)
 		}
 		s.value.SetBool(b)
+	case int:
+		return s.parseInt(text)
 	case time.Duration:
 		return s.parseDuration(text)
 	case []netip.Prefix:
@@ -144,6 +150,21 @@ func (s setting) parse(text string) *Error {
 		}
 		s.value.SetString(text)
 	}
+	return nil
+}
+
+// parseInt reads a number between the tags min and max.
+func (s setting) parseInt(text string) *Error {
+	n, err := strconv.Atoi(text)
+	least, err1 := strconv.Atoi(s.field.Tag.Get("min"))
+	greatest, err2 := strconv.Atoi(s.field.Tag.Get("max"))
+	if err1 != nil || err2 != nil {
+		panic("config: setting " + s.path + " has no tags min and max")
+	}
+	if err != nil || n < least || n > greatest {
+		return wrong(s.path, s.example(), "%.40q is not a number that it can take", text)
+	}
+	s.value.SetInt(int64(n))
 	return nil
 }
 

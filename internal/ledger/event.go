@@ -54,6 +54,7 @@ const (
 	BadToken     = "invalid token"     // the token proves nothing
 	BadProof     = "bad credential"    // the credential proves nothing
 	TooManyTries = "too many attempts" // the credential was not looked at
+	LoginOnly    = "login only"        // nor was this password, which came without a login
 )
 
 // System is the principal of what the registry does by itself.

@@ -67,6 +67,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	changes := r.db
 	r.accounts = account.New(r.db.Directory(), changes, account.Options{
 		Now: s.now, Logger: s.log, MaxKeyLife: c.Keys.MaxExpiry,
+		MinPassword: c.Passwords.MinLength, Hosts: []string{s.service},
 	})
 	issuer := s.names.external
 	if issuer == "" {
@@ -90,7 +91,8 @@ func (s *Server) openRooms(ctx context.Context) error {
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
 		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle,
 		KeyRotation: c.Tokens.KeyRotation, KeyAhead: c.Tokens.KeyPublishAhead,
-		Now: s.now, Logger: s.log, Ledger: r.ledger,
+		PasswordUse: passwordUse(c.Passwords),
+		Now:         s.now, Logger: s.log, Ledger: r.ledger,
 	})
 	if _, sealed := errors.AsType[*token.SealedError](err); sealed {
 		return sealedElsewhere(err)
@@ -104,6 +106,13 @@ func (s *Server) openRooms(ctx context.Context) error {
 	r.registry = registry.New(r.db.Catalog(), r.blobs, registry.Options{Now: s.now, Logger: s.log})
 	r.sweeper = gc.New(r.db.Sweeps(), r.blobs, gc.Options{Grace: c.GC.Grace, Now: s.now, Logger: s.log})
 	return nil
+}
+
+func passwordUse(p config.Passwords) token.PasswordUse {
+	if p.LoginOnly {
+		return token.PasswordsLogIn
+	}
+	return token.PasswordsAnywhere
 }
 
 // openDatabase opens the database that c names.

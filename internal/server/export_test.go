@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/acme/autocert"
 
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -99,14 +101,20 @@ func ACMEKeyID(k *acmeKey) string { return k.id }
 func ACMEPrefix(c *acmeCache) string { return c.prefix }
 
 var (
-	NewACMECache  = newACMECache
-	OpenACMEKey   = openACMEKey
-	NewTLS        = newTLS
-	PathFault     = pathFault
-	RawPath       = rawPath
-	FirstPassword = firstPassword
-	WritePrivate  = writePrivate
+	NewACMECache = newACMECache
+	OpenACMEKey  = openACMEKey
+	NewTLS       = newTLS
+	PathFault    = pathFault
+	RawPath      = rawPath
+	WritePrivate = writePrivate
 )
+
+// FirstPassword reads the administrator's password, which has to pass the rules.
+func FirstPassword(file string) (access.Secret, bool, error) {
+	accounts := account.New(struct{ account.Directory }{}, nil, account.Options{})
+	defer accounts.Close()
+	return firstPassword(file, accounts.CheckPassword)
+}
 
 // Queries returns how many statements the server has sent to its database.
 func (s *Server) Queries() int64 { return s.rooms.db.Queries() }

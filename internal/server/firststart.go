@@ -14,67 +14,26 @@ import (
 	"github.com/sallyport/sallyport/internal/ledger"
 )
 
-// minAdminPassword is the shortest password taken from admin_password_file, in
-// bytes; account has the upper bound.
-const minAdminPassword = 12
-
-// wellKnown are the words of passwords that stand in examples and guessing
-// lists, none before one that begins with it.
-var wellKnown = []string{
-	"changeme", "changeit", "replaceme", "replace", "change", "please", "password", "passw0rd", "p@ssw0rd", "secret",
-	"administrator", "admin", "sallyport", "registry", "letmein", "default", "example", "sample", "test", "your", "todo",
-	"1234567890", "123456", "qwerty", "harbor",
-}
-
 // firstPassword returns the administrator's first password, and whether it was
-// made up and has to be shown.
-func firstPassword(file string) (password access.Secret, madeUp bool, err error) {
+// made up and has to be shown. One from a file has to pass check.
+func firstPassword(file string, check func(name string, password access.Secret) error) (password access.Secret, madeUp bool, err error) {
 	if file == "" {
-		text := strings.ToLower(rand.Text()) // at least 128 random bits
-		return access.NewSecret(text[:8] + "-" + text[8:16] + "-" + text[16:]), true, nil
+		password, err = account.RandomPassword(rand.Reader)
+		return password, true, err
 	}
 	text, err := readSecretLine("admin_password_file", file)
 	if err != nil {
 		return access.Secret{}, false, err
 	}
 	const cure = "write a password of your own into the first line, such as the output of: openssl rand -base64 24"
-	switch {
-	case text == "":
+	if text == "" {
 		return access.Secret{}, false, cannot(cure, "admin_password_file: the first line of %s is empty", file)
-	case len(text) < minAdminPassword:
-		return access.Secret{}, false, cannot(cure, "admin_password_file: the password in %s is shorter than %d bytes", file, minAdminPassword)
-	case isWellKnown(text):
-		return access.Secret{}, false, cannot(cure, "admin_password_file: %s holds a sample or well-known password", file)
 	}
-	return access.NewSecret(text), false, nil
-}
-
-// isWellKnown reports whether hardly anything is left of s without the words
-// of wellKnown and what joins them: such a file was never filled in.
-func isWellKnown(s string) bool {
-	s = strings.Map(func(r rune) rune {
-		if strings.ContainsRune("-_ .!<>{}[]", r) {
-			return -1
-		}
-		return r
-	}, strings.ToLower(s))
-	for _, word := range wellKnown {
-		s = strings.ReplaceAll(s, word, "")
+	password = access.NewSecret(text)
+	if err := check(account.FirstAdmin, password); err != nil {
+		return access.Secret{}, false, cannot(cure, "admin_password_file: %s: %w", file, err)
 	}
-	return distinct(s) < 6
-}
-
-// distinct counts the different bytes of s.
-func distinct(s string) int {
-	var seen [256]bool
-	n := 0
-	for i := range len(s) {
-		if !seen[s[i]] {
-			seen[s[i]] = true
-			n++
-		}
-	}
-	return n
+	return password, false, nil
 }
 
 // bootstrap makes the administrator at the very first start and tells out.
@@ -90,7 +49,7 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	case !errors.Is(err, account.ErrUnknown):
 		return fmt.Errorf("read policy: %w", err)
 	}
-	password, madeUp, err := firstPassword(s.config.AdminPasswordFile)
+	password, madeUp, err := firstPassword(s.config.AdminPasswordFile, s.rooms.accounts.CheckPassword)
 	if err != nil {
 		return err
 	}

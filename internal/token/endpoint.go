@@ -74,6 +74,9 @@ func (s *Service) authenticate(ctx context.Context, req request) (access.Identit
 	case nil:
 		return access.Identity{}, nil
 	case access.Password:
+		if !req.offline && s.options.PasswordUse == PasswordsLogIn {
+			return access.Identity{}, errLoginOnly // without a look at it
+		}
 		return s.deps.Passwords.Authenticate(ctx, c)
 	case access.AccessKey:
 		return s.deps.Keys.Authenticate(ctx, c)

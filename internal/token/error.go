@@ -15,6 +15,7 @@ type code string
 const (
 	invalidRequest       code = "invalid_request"
 	invalidClient        code = "invalid_client"
+	unauthorizedClient   code = "unauthorized_client"
 	invalidGrant         code = "invalid_grant"
 	unsupportedGrantType code = "unsupported_grant_type"
 	serverError          code = "server_error"
@@ -46,6 +47,8 @@ func (e *refusal) registryCode() string {
 	switch e.code {
 	case invalidGrant, invalidClient:
 		return "UNAUTHORIZED"
+	case unauthorizedClient:
+		return "DENIED"
 	case unavailable:
 		return "TOOMANYREQUESTS"
 	case serverError:
@@ -69,6 +72,13 @@ func refuseCredential(req request) *refusal {
 		text = "tokens of this issuer are not accepted here"
 	}
 	return &refusal{status: http.StatusUnauthorized, code: invalidGrant, text: text}
+}
+
+// errLoginOnly is the answer to a password, right or wrong, of a client that would
+// keep it. It is no 401, at which clients say that the password is wrong.
+var errLoginOnly = &refusal{
+	status: http.StatusForbidden, code: unauthorizedClient,
+	text: "passwords are for docker login and sallyport login here; this client needs an access key as its password: sallyport key create",
 }
 
 // refuseThrottled is the answer to a password that was not checked, be it right

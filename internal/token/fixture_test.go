@@ -155,7 +155,7 @@ func (f *fixture) ok(err error) {
 }
 
 // password is everybody's, after the name.
-func password(name string) string { return name + "'s password" }
+func password(name string) string { return name + " keeps a horse" }
 
 func secret(name string) access.Secret { return access.NewSecret(password(name)) }
 

@@ -26,6 +26,8 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	case err == nil:
 	case errors.Is(err, access.ErrBadCredential):
 		refuseLogin(&e, req.credential, ledger.BadProof)
+	case errors.Is(err, errLoginOnly):
+		refuseLogin(&e, req.credential, ledger.LoginOnly)
 	case isRefusal && refused.status == http.StatusTooManyRequests, errors.Is(err, access.ErrBusy):
 		refuseLogin(&e, req.credential, ledger.TooManyTries)
 	case isRefusal:

@@ -52,6 +52,15 @@ type Deps struct {
 	Certificates Outsiders
 }
 
+// A PasswordUse says which token requests take a password.
+type PasswordUse int
+
+const (
+	PasswordsAnywhere PasswordUse = iota
+	// PasswordsLogIn is for logins alone: requests that ask for an identity token.
+	PasswordsLogIn
+)
+
 // Options of a Service. Issuer and Service are required.
 type Options struct {
 	Issuer  string // iss of our tokens
@@ -73,6 +82,9 @@ type Options struct {
 	// KeyAhead is how long a signing key is published before it signs, at most
 	// half of KeyRotation. 0: 24 hours.
 	KeyAhead time.Duration
+
+	// PasswordUse says which token requests take a password.
+	PasswordUse PasswordUse
 
 	Now    func() time.Time // nil: time.Now
 	Rand   io.Reader        // nil: crypto/rand.Reader
