@@ -161,9 +161,10 @@ type Keys interface {
 // KeyLife is what happens to access keys until their end.
 type KeyLife interface {
 	// RotateKey adds next as the successor of the key id, which then ends at end or
-	// sooner. Errors: ErrUnknown when the key is not alive at next.Created;
+	// sooner. It is narrowed as that key is then, not as next says, and that is
+	// returned. Errors: ErrUnknown when the key is not alive at next.Created;
 	// *RotatedError when another key of next.Family is.
-	RotateKey(ctx context.Context, id string, next Key, end time.Time) error
+	RotateKey(ctx context.Context, id string, next Key, end time.Time) (access.Narrowing, error)
 	// NarrowKey replaces the narrowing. Errors: ErrUnknown when it is not from.
 	NarrowKey(ctx context.Context, id string, from, to access.Narrowing) error
 	// RevokeKey ends a key, the successors that were made with it and theirs, and

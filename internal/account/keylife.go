@@ -33,14 +33,15 @@ func (s *Service) RotateKey(ctx context.Context, id string, overlap time.Duratio
 		return Key{}, access.Secret{}, err
 	}
 	next, secret, err := s.makeKey(Key{
-		AccountID: old.AccountID, Owner: old.Owner, Name: old.Name, Narrowing: old.Narrowing,
+		AccountID: old.AccountID, Owner: old.Owner, Name: old.Name,
 		Life: min(old.Life, s.maxLife), Family: old.Family,
 		Creator: by.Principal, CreatorKey: by.KeyID,
 	})
 	if err != nil {
 		return Key{}, access.Secret{}, err
 	}
-	if err := s.dir.RotateKey(ctx, id, next, next.Created.Add(min(overlap, old.Life))); err != nil {
+	next.Narrowing, err = s.dir.RotateKey(ctx, id, next, next.Created.Add(min(overlap, old.Life)))
+	if err != nil {
 		return Key{}, access.Secret{}, fmt.Errorf("rotate access key: %w", err)
 	}
 	return next, secret, nil

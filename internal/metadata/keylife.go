@@ -14,15 +14,19 @@ import (
 
 // RotateKey implements account.KeyLife. On PostgreSQL writers wait for each
 // other at the generation, so that only one finds a line with one key alive.
-func (d directory) RotateKey(ctx context.Context, id string, next account.Key, end time.Time) error {
-	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+func (d directory) RotateKey(ctx context.Context, id string, next account.Key, end time.Time) (access.Narrowing, error) {
+	err := d.db.decide(ctx, func(ctx context.Context, t *tx) (err error) {
 		now := micros(next.Created)
 		if err := changed(t.exec(ctx, `UPDATE access_key SET successor = $3, expires = CASE WHEN expires > $4 THEN $4 ELSE expires END
 			WHERE id = $2 AND revoked = 0 AND expires > $1`, args{now, id, next.ID, micros(end)})); err != nil {
 			return err
 		}
+		// It may have been narrowed since the caller looked.
+		if next.Narrowing, err = t.narrowing(ctx, id); err != nil {
+			return err
+		}
 		var other string
-		err := t.row(ctx, `SELECT k.id FROM access_key k WHERE k.family = $2 AND k.id <> $3 AND `+aliveKey+` LIMIT 1`, args{now, next.Family, id}, &other)
+		err = t.row(ctx, `SELECT k.id FROM access_key k WHERE k.family = $2 AND k.id <> $3 AND `+aliveKey+` LIMIT 1`, args{now, next.Family, id}, &other)
 		if err == nil {
 			return &account.RotatedError{Other: other}
 		}
@@ -31,7 +35,16 @@ func (d directory) RotateKey(ctx context.Context, id string, next account.Key, e
 		}
 		return t.addKey(ctx, next)
 	})
-	return wrap(err, "rotate key %s", id)
+	return next.Narrowing, wrap(err, "rotate key %s", id)
+}
+
+// narrowing returns what a key is narrowed to. Errors: account.ErrUnknown.
+func (t *tx) narrowing(ctx context.Context, id string) (n access.Narrowing, err error) {
+	var text []byte
+	if err := known(t.row(ctx, `SELECT narrowing FROM access_key WHERE id = $1`, args{id}, &text)); err != nil {
+		return n, err
+	}
+	return n, json.Unmarshal(text, &n)
 }
 
 // NarrowKey implements account.KeyLife.
@@ -41,18 +54,14 @@ func (d directory) NarrowKey(ctx context.Context, id string, from, to access.Nar
 		return wrap(err, "narrow key")
 	}
 	err = d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		var text []byte
-		var now access.Narrowing
-		if err := known(t.row(ctx, `SELECT narrowing FROM access_key WHERE id = $1`, args{id}, &text)); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(text, &now); err != nil {
+		now, err := t.narrowing(ctx, id)
+		if err != nil {
 			return err
 		}
 		if !now.Equal(from) {
 			return account.ErrUnknown
 		}
-		_, err := t.exec(ctx, `UPDATE access_key SET narrowing = $2 WHERE id = $1`, args{id, string(narrow)})
+		_, err = t.exec(ctx, `UPDATE access_key SET narrowing = $2 WHERE id = $1`, args{id, string(narrow)})
 		return err
 	})
 	return wrap(err, "narrow key %s", id)

@@ -114,7 +114,8 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, err)
 	next := keyOf("k2", "uid-alice")
 	next.Family = "k"
-	must(t, d.RotateKey(ctx, "k", next, created.Add(time.Hour)))
+	_, err = d.RotateKey(ctx, "k", next, created.Add(time.Hour))
+	must(t, err)
 	must(t, d.NarrowKey(ctx, "k", access.Narrowing{}, access.Narrowing{Actions: []access.Action{access.Pull}}))
 	_, err = d.EndingKeys(ctx, created, 10)
 	must(t, err)
