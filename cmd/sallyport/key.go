@@ -172,7 +172,7 @@ key that a key was rotated to. Keys are listed until 90 days after their end.`,
 			}
 		}
 		if warned > 0 {
-			say(cmd, "%s end within 14 days or were not used for 90: rotate those still needed, revoke the others", counted(warned, "key"))
+			say(cmd, "%s with a warning (ends within 14 days, or not used for 90): rotate what is still needed, revoke the rest", counted(warned, "key"))
 		}
 		return f.write(cmd, keys, t)
 	})

@@ -153,8 +153,8 @@ type Keys interface {
 	KeyByID(ctx context.Context, id string) (Key, error)
 	// ListKeys returns the keys of one account, or of all for uid "", newest first.
 	ListKeys(ctx context.Context, uid string) ([]Key, error)
-	// EndingKeys returns at most limit of the keys alive at now, those that end
-	// first.
+	// EndingKeys returns at most limit of the keys that are alive at now and have no
+	// successor, those that end first.
 	EndingKeys(ctx context.Context, now time.Time, limit int) ([]Key, error)
 }
 
@@ -168,7 +168,8 @@ type KeyLife interface {
 	// NarrowKey replaces the narrowing. Errors: ErrUnknown when it is not from.
 	NarrowKey(ctx context.Context, id string, from, to access.Narrowing) error
 	// RevokeKey ends a key, the successors that were made with it and theirs, and
-	// the sessions begun with any of these. Errors: ErrUnknown.
+	// the sessions begun with any of these. A live key that it was the successor of
+	// has none then. Errors: ErrUnknown.
 	RevokeKey(ctx context.Context, id string, at time.Time) error
 	// TouchKeys records last uses in one transaction; older ones are ignored.
 	TouchKeys(ctx context.Context, used map[string]Use) error

@@ -88,7 +88,8 @@ func (s *Service) RevokeKey(ctx context.Context, id string) error {
 	return nil
 }
 
-// EndingKeys returns at most limit live keys, those that end first.
+// EndingKeys returns at most limit live keys without a successor, those that end
+// first.
 func (s *Service) EndingKeys(ctx context.Context, limit int) ([]Key, error) {
 	keys, err := s.dir.EndingKeys(ctx, s.now(), limit)
 	if err != nil {

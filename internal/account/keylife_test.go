@@ -55,6 +55,9 @@ func TestRotation(t *testing.T) {
 		second, _, err := f.s.RotateKey(f.ctx(), lost.ID, time.Hour, byAdmin)
 		f.ok(err)
 		f.ok(f.s.RevokeKey(f.ctx(), second.ID))
+		if k, err := f.s.Key(f.ctx(), lost.ID); err != nil || k.Successor != "" || !slices.Contains(f.s.Warnings(k), "expires within 14 days") {
+			t.Errorf("its successor was revoked: %+v, %v", k, err)
+		}
 		third, _, err := f.s.RotateKey(f.ctx(), lost.ID, 9*time.Hour, byAdmin)
 		f.ok(err)
 		lost, err = f.s.Key(f.ctx(), lost.ID)

@@ -81,6 +81,11 @@ func (d directory) RevokeKey(ctx context.Context, id string, at time.Time) error
 			WHERE id IN (SELECT id FROM line)`, args{id, micros(at)})); err != nil {
 			return err
 		}
+		// The key that it followed has no successor any more: listings warn of it again.
+		if _, err := t.exec(ctx, `UPDATE access_key SET successor = '' WHERE family = (SELECT family FROM access_key WHERE id = $1)
+			AND successor = $1 AND revoked = 0`, args{id}); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, line+`UPDATE session SET revoked = $2 WHERE key_id IN (SELECT id FROM line) AND revoked = 0`, args{id, micros(at)})
 		return err
 	})

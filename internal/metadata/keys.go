@@ -95,7 +95,7 @@ func (d directory) ListKeys(ctx context.Context, uid string) ([]account.Key, err
 
 // EndingKeys implements account.Keys.
 func (d directory) EndingKeys(ctx context.Context, now time.Time, limit int) ([]account.Key, error) {
-	found, err := d.keys(ctx, keyColumns+`WHERE `+aliveKey+` ORDER BY k.expires, k.id LIMIT $2`, args{micros(now), limit})
+	found, err := d.keys(ctx, keyColumns+`WHERE `+aliveKey+` AND k.successor = '' ORDER BY k.expires, k.id LIMIT $2`, args{micros(now), limit})
 	return found, wrap(err, "list keys that end first")
 }
 

@@ -69,8 +69,8 @@ func (m *metrics) handler() http.Handler {
 	})
 }
 
-// keyExpiry shows the days that access keys have left: of the live ones those
-// that end first. The database is asked at most twice a minute, however often
+// keyExpiry shows the days that access keys have left: of the live ones that have
+// no successor those that end first. The database is asked at most twice a minute, however often
 // somebody scrapes.
 type keyExpiry struct {
 	list func(ctx context.Context, limit int) ([]account.Key, error)
@@ -83,7 +83,7 @@ type keyExpiry struct {
 }
 
 var keyExpiryDesc = prometheus.NewDesc("sallyport_access_key_expiry_days",
-	"Days until an access key ends: the "+strconv.Itoa(maxKeySeries)+" live keys that end first, without those that have a successor.",
+	"Days until an access key ends: of the live keys without a successor the "+strconv.Itoa(maxKeySeries)+" that end first.",
 	[]string{"key", "owner", "name"}, nil)
 
 // Describe implements prometheus.Collector.
@@ -93,7 +93,7 @@ func (c *keyExpiry) Describe(ch chan<- *prometheus.Desc) { ch <- keyExpiryDesc }
 func (c *keyExpiry) Collect(ch chan<- prometheus.Metric) {
 	now := c.now()
 	for _, k := range c.read(now) {
-		if k.Successor == "" && k.Alive(now) {
+		if k.Alive(now) {
 			ch <- prometheus.MustNewConstMetric(keyExpiryDesc, prometheus.GaugeValue, k.Expires.Sub(now).Hours()/24, k.ID, k.Owner, k.Name)
 		}
 	}
