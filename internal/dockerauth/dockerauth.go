@@ -79,8 +79,8 @@ func Read(data []byte) (Import, error) {
 		}
 	}
 	out.users(f.Users)
-	_, anonymous := f.Users[""]
-	out.acl(f.ACL, anonymous)
+	nobody := f.Users[""]
+	out.acl(f.ACL, nobody != nil && nobody.Password == nil)
 	return out, nil
 }
 
@@ -95,8 +95,10 @@ func (out *Import) users(users map[string]*user) {
 	for _, name := range names {
 		u := users[name]
 		switch {
-		case name == "":
+		case name == "" && u != nil && u.Password == nil:
 			continue // anonymous; see acl
+		case name == "":
+			out.leave("user \"\": it lets nobody in without a password")
 		case access.ValidName(name) != nil:
 			out.leave("user %q: %s", name, access.ValidName(name))
 		case u == nil || u.Password == nil:

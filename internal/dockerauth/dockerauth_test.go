@@ -30,6 +30,8 @@ func TestACL(t *testing.T) {
 		"no anonymous":       {`users: {alice: {password: x}}`, `[{match: {name: a}, actions: [pull]}]`, "1 everyone a [pull]", ""},
 		"anonymous":          {everybody, `[{match: {account: "", name: a}, actions: [pull]}]`, "1 anyone a [pull]", ""},
 		"anonymous, nowhere": {`users: {}`, `[{match: {account: "", name: a}, actions: [pull]}]`, "", "no user"},
+		"anonymous is null":  {`users: {alice: {password: x}, "": }`, `[{match: {name: a}, actions: [pull]}]`, "1 everyone a [pull]", ""},
+		"nobody's password":  {`users: {alice: {password: x}, "": {password: x}}`, `[{match: {name: a}, actions: [pull]}]`, "1 everyone a [pull]", ""},
 		"signed in":          {everybody, `[{match: {account: /.+/, name: a}, actions: [pull]}]`, "1 everyone a [pull]", ""},
 		"delete":             {everybody, `[{match: {account: alice, name: a}, actions: [delete]}]`, "1 user:alice a [delete]", ""},
 		"denied by default":  {everybody, `[{match: {account: alice}, actions: []}]`, "", ""},

@@ -95,7 +95,7 @@ func scanFile(ctx context.Context, path string, r Report) {
 
 // ScanReader is Scan for what comes from in, under a name.
 func ScanReader(ctx context.Context, name string, in io.Reader, r Report) {
-	s := &scan{ctx: ctx, report: r, left: maxExpanded}
+	s := &scan{ctx: ctx, report: r, left: maxExpanded, found: map[[sha256.Size]byte]bool{}}
 	if err := s.stream(hide(name), in, 0); err != nil {
 		r.Skipped(hide(name), err)
 	}
@@ -106,21 +106,26 @@ type scan struct {
 	ctx    context.Context
 	report Report
 	left   int64 // bytes that may still come out
+	found  map[[sha256.Size]byte]bool
+}
+
+// tell reports what was found.
+func (s *scan) tell(f Finding) {
+	s.found[f.Sum] = true
+	s.report.Found(f)
 }
 
 // plain looks through bytes as they are.
 func (s *scan) plain(path string, in io.Reader) error {
-	buf, line := make([]byte, 0, chunk), 1
+	f := newFinder(path, s.tell)
 	for {
-		n, err := in.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
+		n, err := in.Read(f.buf[len(f.buf):cap(f.buf)])
+		f.grown(n)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		done := s.search(path, line, buf, err != nil)
-		line += bytes.Count(buf[:done], []byte("\n"))
-		buf = buf[:copy(buf, buf[done:])]
 		if err != nil {
+			f.end()
 			return nil
 		}
 		if err := s.ctx.Err(); err != nil {
@@ -129,30 +134,60 @@ func (s *scan) plain(path string, in io.Reader) error {
 	}
 }
 
-// search reports the secrets in b, which begins in the given line, and returns how
-// much of b is done with: what is left may be the beginning of one.
-func (s *scan) search(path string, line int, b []byte, last bool) (done int) {
+// A finder looks for secrets in what is written to it, or read into its buffer.
+type finder struct {
+	path string
+	line int
+	buf  []byte // what may be the beginning of a secret; it is never full
+	tell func(Finding)
+}
+
+func newFinder(path string, tell func(Finding)) *finder {
+	return &finder{path: path, line: 1, buf: make([]byte, 0, chunk), tell: tell}
+}
+
+func (f *finder) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := copy(f.buf[len(f.buf):cap(f.buf)], rest)
+		f.grown(n)
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// grown looks through n bytes more, which are behind the buffer's end.
+func (f *finder) grown(n int) {
+	f.buf = f.buf[:len(f.buf)+n]
+	f.search(false)
+}
+
+func (f *finder) end() { f.search(true) }
+
+// search reports the secrets in the buffer, and leaves what may be the beginning
+// of one.
+func (f *finder) search(last bool) {
+	done, line := 0, f.line
 	for {
-		i := bytes.Index(b[done:], []byte(mark))
+		i := bytes.Index(f.buf[done:], []byte(mark))
 		if i < 0 {
-			if last {
-				return len(b)
-			}
-			return max(done, len(b)-len(mark)+1)
+			done = max(done, len(f.buf)-len(mark)+1)
+			break
 		}
-		line += bytes.Count(b[done:done+i], []byte("\n"))
+		line += bytes.Count(f.buf[done:done+i], []byte("\n"))
 		done += i
-		if !last && len(b)-done < longest {
-			return done
+		if !last && len(f.buf)-done < longest {
+			break
 		}
-		secret, prefix := secretAt(b[done:])
+		secret, prefix := secretAt(f.buf[done:])
 		if secret == "" {
 			done += len(mark)
 			continue
 		}
-		s.report.Found(Finding{Path: path, Line: line, Prefix: prefix, Sum: sha256.Sum256([]byte(secret))})
+		f.tell(Finding{Path: f.path, Line: line, Prefix: prefix, Sum: sha256.Sum256([]byte(secret))})
 		done += len(secret)
 	}
+	f.line += bytes.Count(f.buf[:done], []byte("\n"))
+	f.buf = f.buf[:copy(f.buf, f.buf[done:])]
 }
 
 // longest is the length of the longest secret.

@@ -234,6 +234,84 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// TestHidden: a secret that no file of an archive has is found all the same, and
+// so is what stands behind the archive's end.
+func TestHidden(t *testing.T) {
+	key, other := newKey(t, source()), tarOf(t, entry{"motd", []byte("welcome")})
+	headers := func(all ...tar.Header) []byte {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range all {
+			if err := w.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for _, c := range []struct {
+		name    string
+		archive []byte
+		at      string
+	}{
+		{"target of a link", headers(tar.Header{Name: "l", Linkname: key, Typeflag: tar.TypeSymlink}), "f"},
+		{"extended attribute", headers(tar.Header{Name: "x", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.k": key}}), "f"},
+		{"name", tarOf(t, entry{key, nil}), "f"},
+		{"second archive", slices.Concat(other, tarOf(t, entry{"z.gz", gzipOf(t, []byte(key))})), "f!z.gz"},
+		{"third, after much nothing", slices.Concat(other, other, make([]byte, 9000*512), tarOf(t, entry{"z.gz", gzipOf(t, []byte(key))})), "f!z.gz"},
+		{"behind the end", slices.Concat(other, []byte(key)), "f"},
+		{"behind the end, in a layer", tarOf(t, entry{"layer", gzipOf(t, slices.Concat(other, []byte(key)))}), "f!layer"},
+	} {
+		var found []string
+		leak.ScanReader(t.Context(), "f", bytes.NewReader(c.archive), leak.Report{
+			Found:   func(f leak.Finding) { found = append(found, f.Path) },
+			Skipped: func(path string, err error) { t.Errorf("%s: %s skipped: %v", c.name, path, err) },
+		})
+		if !slices.Equal(found, []string{c.at}) {
+			t.Errorf("%s: found in %q, want %q", c.name, found, c.at)
+		}
+	}
+}
+
+// TestSparse: an archive of 3.5 KB claims to hold an exbibyte of nothing (the
+// form is GNU's sparse 1.0 in PAX records).
+func TestSparse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("expands gigabytes")
+	}
+	var b bytes.Buffer
+	block := func(content []byte) { b.Write(append(content, make([]byte, 512-len(content)%512)...)) }
+	header := func(kind byte, size int) {
+		h := make([]byte, 511)
+		copy(h, "big")
+		copy(h[100:], "0000644\x000000000\x000000000\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x0000000000000\x00        %c", size, kind))
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		block(h)
+	}
+	records := "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n23 GNU.sparse.name=big\n43 GNU.sparse.realsize=1152921504606846976\n"
+	header('x', len(records))
+	block([]byte(records))
+	header('0', 512)
+	block([]byte("0\n"))
+	b.Write(make([]byte, 1024))
+	var skipped []string
+	leak.ScanReader(t.Context(), "sparse.tar", &b, leak.Report{
+		Found:   func(leak.Finding) {},
+		Skipped: func(path string, err error) { skipped = append(skipped, err.Error()) },
+	})
+	if len(skipped) != 1 || !strings.Contains(skipped[0], "expands to more than 16 GiB") {
+		t.Errorf("skipped %q", skipped)
+	}
+}
+
 // TestBomb: a file that expands without end is given up.
 func TestBomb(t *testing.T) {
 	if testing.Short() {

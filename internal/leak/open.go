@@ -39,11 +39,14 @@ func (s *scan) opener(head []byte) func(path string, in io.Reader, depth int) er
 		return s.gzip
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
 		return s.zstd
-	case len(head) >= 262 && string(head[257:262]) == "ustar": // POSIX, and GNU's
+	case isTar(head):
 		return s.tar
 	}
 	return nil
 }
+
+// isTar knows the archives of POSIX and of GNU.
+func isTar(head []byte) bool { return len(head) >= 262 && string(head[257:262]) == "ustar" }
 
 func (s *scan) gzip(path string, in io.Reader, depth int) error {
 	z, err := gzip.NewReader(in)
@@ -63,9 +66,34 @@ func (s *scan) zstd(path string, in io.Reader, depth int) error {
 	return s.stream(path, s.count(z), depth)
 }
 
-// tar looks through each file of an archive. One that cannot be scanned does not
-// hide the next ones.
+// tar looks through each file of an archive, and of archives that follow it. One
+// that cannot be scanned does not hide the next ones. What no file has, such as
+// the target of a link, is looked through as it stands in the archive.
 func (s *scan) tar(path string, in io.Reader, depth int) error {
+	var whole []Finding
+	raw := newFinder(path, func(f Finding) { whole = append(whole, f) })
+	b := bufio.NewReaderSize(in, chunk)
+	rest := io.TeeReader(b, raw)
+	var err error
+	for more := true; more && err == nil; {
+		if err = s.entries(path, rest, depth); err == nil {
+			more, err = another(b, raw)
+		}
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, rest)
+	}
+	raw.end()
+	for _, f := range whole {
+		if !s.found[f.Sum] {
+			s.tell(f)
+		}
+	}
+	return err
+}
+
+// entries looks through the files of one archive, and reads to its end.
+func (s *scan) entries(path string, in io.Reader, depth int) error {
 	t := tar.NewReader(in)
 	for {
 		h, err := t.Next()
@@ -74,15 +102,36 @@ func (s *scan) tar(path string, in io.Reader, depth int) error {
 			return nil
 		case err != nil:
 			return fmt.Errorf("read archive: %w", err)
-		case h.Typeflag != tar.TypeReg:
+		case h.Size == 0:
 			continue
 		}
 		within := path + "!" + hide(h.Name)
-		switch err := s.stream(within, t, depth); {
+		// Counted, because the holes of a sparse file expand too.
+		switch err := s.stream(within, s.count(t), depth); {
 		case errors.Is(err, errExpands), s.ctx.Err() != nil:
 			return err
 		case err != nil:
 			s.report.Skipped(within, err)
+		}
+	}
+}
+
+// another reads the zeros that fill up an archive, and says whether one more
+// follows.
+func another(b *bufio.Reader, raw io.Writer) (bool, error) {
+	for {
+		head, err := b.Peek(sniffed)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		if isTar(head) {
+			return true, nil
+		}
+		if len(head) < sniffed || !bytes.Equal(head, make([]byte, sniffed)) {
+			return false, nil
+		}
+		if _, err := io.CopyN(raw, b, sniffed); err != nil {
+			return false, err
 		}
 	}
 }
