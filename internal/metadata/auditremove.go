@@ -18,7 +18,9 @@ func (b book) Remove(ctx context.Context, before time.Time, limit int64) (int64,
 	err := b.db.write(ctx, hard, func(ctx context.Context, t *tx) error {
 		removed = 0
 		var from, to int64
-		if err := t.row(ctx, `SELECT seq FROM audit_link WHERE id = 0`, nil, &from); err != nil {
+		// On PostgreSQL the update, which changes nothing, makes those who remove wait
+		// for each other: the place that another has moved is read when it has.
+		if err := t.row(ctx, `UPDATE audit_link SET seq = seq WHERE id = 0 RETURNING seq`, nil, &from); err != nil {
 			return err
 		}
 		hash, err := t.lastBefore(ctx, from, limit, micros(before), &to)
