@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -84,25 +85,77 @@ func Pack(events []Sealed) string {
 	return string(bytes.Join(lines, []byte{'\n'}))
 }
 
-// Unpack returns the events of a Pack whose first has the number first and
-// follows prev, and whose last has hash: those that q matches.
-func Unpack(packed string, first int64, prev, hash Hash, q Query) []Sealed {
-	var out []Sealed
-	lines := strings.Split(packed, "\n")
+// A Packed is what a shelf has kept of a Pack.
+type Packed struct {
+	Text       []byte
+	First      int64 // the seq of its first event
+	Prev, Hash Hash  // what the first follows, and the hash of the last
+}
+
+// Unpack returns the events that q asks for, in its order and not more than its
+// limit, and how many it had to read for that: reading is slow.
+func (p Packed) Unpack(q Query) (out []Sealed, read int) {
+	needles := q.needles()
+	if !holds(p.Text, needles) {
+		return nil, 0
+	}
+	lines := bytes.Split(p.Text, []byte{'\n'})
+	var hashes []Hash
+	for n := 0; n < len(lines) && len(out) < q.Limit; n++ {
+		i := n
+		if !q.Forward() {
+			i = len(lines) - 1 - n
+		}
+		if seq := p.First + int64(i); !q.within(seq) || !holds(lines[i], needles) {
+			continue
+		}
+		if hashes == nil {
+			hashes = p.hashes(lines)
+		}
+		s := Stored(p.First+int64(i), hashes[i], hashes[i+1], lines[i])
+		if read++; q.Matches(&s.Event) {
+			out = append(out, s)
+		}
+	}
+	return out, read
+}
+
+// hashes returns what each event follows, and at the end the hash of the last.
+func (p Packed) hashes(lines [][]byte) []Hash {
+	out := make([]Hash, len(lines)+1)
+	out[0] = p.Prev
 	for i, line := range lines {
-		canonical := []byte(line)
-		h := next(prev, canonical)
-		if i == len(lines)-1 {
-			h = hash
+		out[i+1] = next(out[i], line)
+	}
+	out[len(lines)] = p.Hash
+	return out
+}
+
+// within reports whether q's bounds of Seq allow seq.
+func (q Query) within(seq int64) bool {
+	if q.Forward() {
+		return seq > q.After.N
+	}
+	return !q.Before.Given || seq < q.Before.N
+}
+
+// needles returns what the canonical form of an event that q asks for holds, as
+// it is written there.
+func (q Query) needles() (out [][]byte) {
+	for _, text := range []string{q.Principal, strings.TrimSuffix(q.Repository, "/**"), q.RequestID} {
+		b, err := json.Marshal(text)
+		if err == nil && text != "" {
+			out = append(out, b[1:len(b)-1]) // without quotation marks
 		}
-		// Reading is slow; most that do not match can be told without.
-		if strings.Contains(line, q.Principal) && strings.Contains(line, strings.TrimSuffix(q.Repository, "/**")) && strings.Contains(line, q.RequestID) {
-			s := Stored(first+int64(i), prev, h, canonical)
-			if q.Matches(&s.Event) {
-				out = append(out, s)
-			}
-		}
-		prev = h
 	}
 	return out
+}
+
+func holds(text []byte, needles [][]byte) bool {
+	for _, needle := range needles {
+		if !bytes.Contains(text, needle) {
+			return false
+		}
+	}
+	return true
 }

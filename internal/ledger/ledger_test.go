@@ -145,19 +145,6 @@ func TestChain(t *testing.T) {
 	}
 }
 
-func TestPack(t *testing.T) {
-	events := sealed(5)
-	got := ledger.Unpack(ledger.Pack(events), 1, events[0].Prev, events[4].Hash, ledger.Query{})
-	if len(got) != 5 {
-		t.Fatalf("%d events", len(got))
-	}
-	for i := range got {
-		if !bytes.Equal(got[i].Line(), events[i].Line()) {
-			t.Errorf("%s, want %s", got[i].Line(), events[i].Line())
-		}
-	}
-}
-
 // A shelf keeps events in memory, and fails as it is told.
 type shelf struct {
 	mu     sync.Mutex

@@ -14,8 +14,17 @@ import (
 	"github.com/sallyport/sallyport/internal/ledger"
 )
 
-// maxBatches bounds how many batches one Read looks through.
-const maxBatches = 64
+const (
+	// maxBatches bounds how many batches one Read looks through, batchesAtOnce
+	// how many it asks for at a time.
+	maxBatches    = 64
+	batchesAtOnce = 4
+	// maxUnpacked is how many events of batches one Read takes the time to read,
+	// those of the last batch aside.
+	maxUnpacked = 4096
+	// maxReads bounds the Reads at the same time: each may take a core.
+	maxReads = 4
+)
 
 // Ends implements ledger.Book.
 func (b book) Ends(ctx context.Context) (anchor, head ledger.Link, err error) {
@@ -37,6 +46,12 @@ func (b book) Ends(ctx context.Context) (anchor, head ledger.Link, err error) {
 
 // Read implements ledger.Book. Events come from two tables, each in order.
 func (b book) Read(ctx context.Context, q ledger.Query) (ledger.Page, error) {
+	select {
+	case b.db.auditReads <- struct{}{}:
+		defer func() { <-b.db.auditReads }()
+	case <-ctx.Done():
+		return ledger.Page{}, ctx.Err()
+	}
 	ctx = b.db.engine.detach(ctx)
 	found, err := b.single(ctx, q)
 	if err != nil {
@@ -192,42 +207,79 @@ func hashOf(b []byte) (h ledger.Hash) {
 
 // batched looks through batches as far as edge. It returns how far it came.
 func (b book) batched(ctx context.Context, q ledger.Query, edge int64) (out []ledger.Sealed, last int64, err error) {
+	s := scan{q: q, last: edgeOf(q)}
+	for range maxBatches / batchesAtOnce {
+		before := s.batches
+		if err := b.someBatches(ctx, &s, edge); err != nil && !errors.Is(err, errEnough) {
+			return nil, 0, err
+		} else if err != nil {
+			return s.out, s.last, nil
+		}
+		if s.batches < before+batchesAtOnce {
+			return s.out, edgeOf(q), nil
+		}
+	}
+	return s.out, s.last, nil
+}
+
+// errEnough ends a scan.
+var errEnough = errors.New("that is enough")
+
+// A scan goes through batches in the order of q, whose bounds and limit are
+// those of what is still wanted.
+type scan struct {
+	q       ledger.Query
+	out     []ledger.Sealed
+	last    int64 // up to there everything was looked at
+	read    int
+	batches int
+}
+
+// take looks through a batch, whose last event is end. Errors: errEnough.
+func (s *scan) take(p ledger.Packed, end int64) error {
+	found, read := p.Unpack(s.q)
+	s.out, s.read, s.batches = append(s.out, found...), s.read+read, s.batches+1
+	if s.q.Limit -= len(found); s.q.Limit == 0 {
+		s.last = found[len(found)-1].Seq
+		return errEnough
+	}
+	if s.last = p.First; s.q.Forward() {
+		s.last = end
+		s.q.After.N = end
+	} else {
+		s.q.Before = ledger.Seq{N: p.First, Given: true}
+	}
+	if s.read >= maxUnpacked {
+		return errEnough
+	}
+	return nil
+}
+
+// someBatches takes the next batches.
+func (b book) someBatches(ctx context.Context, s *scan, edge int64) error {
 	var c conditions
-	direction := c.bounds(q, "last", "first")
-	if q.Forward() {
+	direction := c.bounds(s.q, "last", "first")
+	if s.q.Forward() {
 		c.add("first <= ?", edge)
 	} else {
 		c.add("last >= ?", edge)
 	}
-	if err := c.since(ctx, b, q, `SELECT last FROM audit_batch WHERE until >= $1 ORDER BY until LIMIT 1`, "until >= ?", "last >= ?"); err != nil {
-		return nil, 0, err
+	if err := c.since(ctx, b, s.q, `SELECT last FROM audit_batch WHERE until >= $1 ORDER BY until LIMIT 1`, "until >= ?", "last >= ?"); err != nil {
+		return err
 	}
-	if !q.Until.IsZero() {
-		c.add("since < ?", micros(q.Until))
+	if !s.q.Until.IsZero() {
+		c.add("since < ?", micros(s.q.Until))
 	}
-	c.args = append(c.args, maxBatches)
-	seen := 0
-	err = b.db.reads.rows(ctx, `SELECT first, last, canonical, prev, hash FROM audit_batch WHERE `+strings.Join(c.text, " AND ")+
+	c.args = append(c.args, batchesAtOnce)
+	return b.db.reads.rows(ctx, `SELECT first, last, canonical, prev, hash FROM audit_batch WHERE `+strings.Join(c.text, " AND ")+
 		` ORDER BY last `+direction+` LIMIT $`+strconv.Itoa(len(c.args)), c.args, func(rows *sql.Rows) error {
-		var first, end int64
-		var packed string
+		var p ledger.Packed
+		var end int64
 		var prev, hash []byte
-		if err := rows.Scan(&first, &end, &packed, &prev, &hash); err != nil {
+		if err := rows.Scan(&p.First, &end, &p.Text, &prev, &hash); err != nil {
 			return err
 		}
-		for _, s := range ledger.Unpack(packed, first, hashOf(prev), hashOf(hash), q) {
-			if q.Forward() && s.Seq > q.After.N || !q.Forward() && (!q.Before.Given || s.Seq < q.Before.N) {
-				out = append(out, s)
-			}
-		}
-		seen++
-		if last = first; q.Forward() {
-			last = end
-		}
-		return nil
+		p.Prev, p.Hash = hashOf(prev), hashOf(hash)
+		return s.take(p, end)
 	})
-	if seen < maxBatches {
-		last = edgeOf(q)
-	}
-	return out, last, err
 }

@@ -35,6 +35,8 @@ type DB struct {
 	cache   *cache
 	gen     generation
 	queries atomic.Int64
+
+	auditReads chan struct{} // holds one for each Read of the record that runs
 }
 
 // An engine is what differs between the two databases.
@@ -73,7 +75,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	if o.Grace == 0 {
 		o.Grace = 24 * time.Hour
 	}
-	db := &DB{opts: o}
+	db := &DB{opts: o, auditReads: make(chan struct{}, maxReads)}
 	var err error
 	switch scheme, rest, _ := strings.Cut(url, ":"); scheme {
 	case "sqlite":
