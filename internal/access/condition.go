@@ -9,6 +9,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 )
@@ -16,8 +17,9 @@ import (
 // Limits on conditions. Cost is counted in CEL's units, about 0.1 µs each; what
 // a condition can cost is estimated when the policy is read.
 const (
-	MaxConditions    = 1000 // different ones in a policy
-	MaxConditionSize = 1024 // bytes
+	MaxConditions    = 1000      // different ones in a policy
+	MaxConditionSize = 1024      // bytes
+	maxConditions    = 128 << 10 // bytes of the different ones together: reading them takes up to 6 µs a byte
 	maxConditionCost = 25_000
 	maxPolicyCost    = 250_000 // of all conditions together: no decision costs more
 )
@@ -30,6 +32,8 @@ type condition struct {
 	text    string
 	number  int // among the different conditions of the policy
 	uses    []string
+	cost    uint64
+	regexps []*expression
 	program cel.Program
 }
 
@@ -69,7 +73,6 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	options := []cel.EnvOption{
 		cel.ParserExpressionSizeLimit(MaxConditionSize),
 		cel.ParserRecursionLimit(64),
-		cel.RegexProgramSizeLimit(2000),
 		cel.DefaultUTCTimeZone(true),
 		cel.Function("inNetwork", cel.Overload("in_network", []*cel.Type{cel.StringType, cel.StringType}, cel.BoolType,
 			cel.BinaryBinding(inNetwork))),
@@ -94,40 +97,42 @@ func inNetwork(address, network ref.Val) ref.Val {
 	return types.Bool(n.Contains(a))
 }
 
-// compileCondition reads a condition and returns what it can cost. The text of
-// an error is fit for the client.
-func compileCondition(text string) (*condition, uint64, error) {
+// compileCondition reads a condition, whose regular expressions are counted with
+// others of its policy. The text of an error is fit for the client.
+func compileCondition(text string, others *expressions) (*condition, error) {
 	if len(text) > MaxConditionSize {
-		return nil, 0, fmt.Errorf("the condition is %d bytes long; the limit is %d", len(text), MaxConditionSize)
+		return nil, fmt.Errorf("the condition is %d bytes long; the limit is %d", len(text), MaxConditionSize)
 	}
 	env, err := environment()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
 		e := issues.Errors()[0]
-		return nil, 0, fmt.Errorf("the condition cannot be read, at character %d: %s (variables: %s)",
+		return nil, fmt.Errorf("the condition cannot be read, at character %d: %s (variables: %s)",
 			e.Location.Column()+1, e.Message, strings.Join(variableNames(), ", "))
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) {
-		return nil, 0, fmt.Errorf("the condition gives a %s: compare it with something, so that it says true or false", t)
+		return nil, fmt.Errorf("the condition gives a %s: compare it with something, so that it says true or false", t)
 	}
-	if err := checkCalls(checked.NativeRep()); err != nil {
-		return nil, 0, err
+	c := &condition{text: text, uses: variablesIn(checked.NativeRep())}
+	if c.regexps, err = checkCalls(checked.NativeRep(), others); err != nil {
+		return nil, err
 	}
-	cost, err := env.EstimateCost(checked, sizes{})
+	cost, err := env.EstimateCost(checked, sizes{others})
 	if err != nil {
-		return nil, 0, fmt.Errorf("the cost of the condition cannot be estimated: %w", err)
+		return nil, fmt.Errorf("the cost of the condition cannot be estimated: %w", err)
 	}
-	if cost.Max > maxConditionCost {
-		return nil, 0, fmt.Errorf("the condition can cost %d, the limit is %d: write it without loops inside loops", cost.Max, maxConditionCost)
+	if c.cost = cost.Max; c.cost > maxConditionCost {
+		return nil, fmt.Errorf("the condition can cost %d, the limit is %d: write it without loops inside loops, and with short regular expressions", c.cost, maxConditionCost)
 	}
-	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval), cel.CostLimit(maxConditionCost))
+	c.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval), cel.CostLimit(maxConditionCost),
+		cel.OptimizeRegex(others.optimizations()...))
 	if err != nil {
-		return nil, 0, fmt.Errorf("the condition cannot be read: %w", err)
+		return nil, fmt.Errorf("the condition cannot be read: %w", err)
 	}
-	return &condition{text: text, uses: variablesIn(checked.NativeRep()), program: program}, cost.Max, nil
+	return c, nil
 }
 
 func variableNames() []string {
@@ -151,8 +156,10 @@ func variablesIn(a *ast.AST) []string {
 }
 
 // checkCalls refuses a regular expression that is not written out, since it
-// could come from a claim, and a network that is none.
-func checkCalls(a *ast.AST) error {
+// could come from a claim, and a network that is none. It returns the regular
+// expressions, which are counted with others.
+func checkCalls(a *ast.AST, others *expressions) ([]*expression, error) {
+	var found []*expression
 	var problem error
 	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() != ast.CallKind || problem != nil {
@@ -163,16 +170,14 @@ func checkCalls(a *ast.AST) error {
 		if len(args) == 0 {
 			return
 		}
-		last, literal := "", false
-		if e := args[len(args)-1]; e.Kind() == ast.LiteralKind {
-			var text types.String
-			text, literal = e.AsLiteral().(types.String)
-			last = string(text)
-		}
+		last, literal := writtenOut(args[len(args)-1])
 		switch call.FunctionName() {
-		case "matches":
+		case overloads.Matches:
+			var x *expression
 			if !literal {
 				problem = fmt.Errorf("matches needs its regular expression written out, in quotes")
+			} else if x, problem = others.compile(last); problem == nil {
+				found = append(found, x)
 			}
 		case "inNetwork":
 			if !literal {
@@ -184,5 +189,14 @@ func checkCalls(a *ast.AST) error {
 			}
 		}
 	}))
-	return problem
+	return found, problem
+}
+
+// writtenOut returns the text of a literal.
+func writtenOut(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	text, ok := e.AsLiteral().(types.String)
+	return string(text), ok
 }

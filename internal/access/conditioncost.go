@@ -1,12 +1,37 @@
 package access
 
-import "cel.dev/cel-go/common/cost"
+import (
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/overloads"
+)
 
-// sizes tells the estimate of a condition's cost how large its variables get.
-type sizes struct{}
+// sizes tells the estimate of a condition's cost how large its variables get, and
+// its regular expressions.
+type sizes struct{ regexps *expressions }
 
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
-	return nil
+// EstimateCallCost is the standard one but for a regular expression, which it
+// measures by the instructions instead of the characters.
+func (s sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
+	if function != overloads.Matches || len(args) == 0 {
+		return nil
+	}
+	in := args[0]
+	if target != nil {
+		in = *target
+	}
+	size := in.ComputedSize()
+	if size == nil {
+		size = s.EstimateSize(in)
+	}
+	text, _ := writtenOut(args[len(args)-1].Expr())
+	x := s.regexps.all[text]
+	if size == nil || x == nil {
+		return nil
+	}
+	length := cost.SizeEstimate{Min: size.Min, Max: size.Max}.Add(cost.FixedSizeEstimate(1))
+	program := cost.FixedSizeEstimate(uint64(x.size))
+	return cost.NewCallEstimate(length.MultiplyByCostFactor(cost.StringTraversalCostFactor).
+		Multiply(program.MultiplyByCostFactor(cost.RegexStringLengthCostFactor)), nil)
 }
 
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {

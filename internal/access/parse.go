@@ -66,7 +66,14 @@ func (e *PolicyError) Error() string {
 // Rules give and protections take away; docs/policy.md describes the language.
 // Version 1 is read too (see parse1.go). YAML's anchors, aliases and tags are
 // not part of it. Errors: *PolicyError.
-func ParsePolicy(doc []byte) (*Policy, error) {
+func ParsePolicy(doc []byte) (*Policy, error) { return (*Policy)(nil).Next(doc) }
+
+// Next is ParsePolicy for a document that may replace pol's: a condition that
+// both have is not compiled again.
+func (pol *Policy) Next(doc []byte) (*Policy, error) { return parsePolicy(doc, pol) }
+
+// parsePolicy compiles what no policy of before has.
+func parsePolicy(doc []byte, before ...*Policy) (*Policy, error) {
 	if len(doc) > MaxPolicySize {
 		return nil, &PolicyError{[]PolicyProblem{{Text: fmt.Sprintf("the policy is %d bytes long; the limit is %d", len(doc), MaxPolicySize)}}}
 	}
@@ -74,13 +81,26 @@ func ParsePolicy(doc []byte) (*Policy, error) {
 	if problem != nil {
 		return nil, &PolicyError{[]PolicyProblem{*problem}}
 	}
-	p := policyParser{policy: new(Policy)}
+	p := policyParser{policy: new(Policy), before: conditionsOf(before)}
 	p.document(root)
 	if len(p.problems) > 0 {
 		return nil, &PolicyError{p.problems}
 	}
 	p.policy.index()
 	return p.policy, nil
+}
+
+// conditionsOf returns the conditions of policies by their texts.
+func conditionsOf(policies []*Policy) map[string]*condition {
+	out := make(map[string]*condition)
+	for _, pol := range policies {
+		if pol != nil {
+			for _, c := range pol.conditions {
+				out[c.text] = c
+			}
+		}
+	}
+	return out
 }
 
 // loadPolicy reads exactly one YAML document.
@@ -118,7 +138,11 @@ type policyParser struct {
 	policy   *Policy
 	named    map[string]int // the line of each name
 	when     map[string]*condition
-	cost     uint64 // of all conditions
+	before   map[string]*condition // of the policy that may be replaced
+	regexps  expressions
+	size     int    // of all conditions, in bytes
+	cost     uint64 // what they can cost
+	spent    bool   // they take too much: no more are compiled
 	problems []PolicyProblem
 }
 

@@ -1,6 +1,8 @@
 package access
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -185,17 +187,19 @@ func (p *policyParser) condition(n *yaml.Node, field string) *condition {
 	if known := p.when[n.Value]; known != nil {
 		return known
 	}
+	if p.spent {
+		return nil // which is a problem already
+	}
 	if len(p.policy.conditions) == MaxConditions {
+		p.spent = true
 		p.problem(n, field, "is different condition number %d: the limit is %d", MaxConditions+1, MaxConditions)
 		return nil
 	}
-	c, cost, err := compileCondition(n.Value)
+	c, err := p.compile(n.Value)
 	if err != nil {
+		_, p.spent = errors.AsType[errTooMuch](err)
 		p.problem(n, field, "%v", err)
 		return nil
-	}
-	if p.cost += cost; p.cost > maxPolicyCost {
-		p.problem(n, field, "with this condition all together can cost %d, the limit is %d: write shorter ones, or fewer", p.cost, maxPolicyCost)
 	}
 	if p.when == nil {
 		p.when = make(map[string]*condition)
@@ -204,6 +208,33 @@ func (p *policyParser) condition(n *yaml.Node, field string) *condition {
 	p.policy.conditions = append(p.policy.conditions, c)
 	p.when[n.Value] = c
 	return c
+}
+
+// compile returns the condition of that text, compiled if the policy before did
+// not have it, and counts what it takes.
+func (p *policyParser) compile(text string) (*condition, error) {
+	if p.size += len(text); p.size > maxConditions {
+		return nil, errTooMuch{fmt.Sprintf("with this condition the different ones are too long: the limit of all together is %d bytes", maxConditions)}
+	}
+	var c *condition
+	if known := p.before[text]; known != nil {
+		again := *known // its number will be another
+		c = &again
+		for _, x := range c.regexps {
+			if err := p.regexps.take(x); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		var err error
+		if c, err = compileCondition(text, &p.regexps); err != nil {
+			return nil, err
+		}
+	}
+	if p.cost += c.cost; p.cost > maxPolicyCost {
+		return nil, errTooMuch{fmt.Sprintf("with this condition all together can cost %d, the limit is %d: write shorter ones, or fewer", p.cost, maxPolicyCost)}
+	}
+	return c, nil
 }
 
 func (p *policyParser) tags(n *yaml.Node, field string) []string {

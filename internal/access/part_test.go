@@ -58,7 +58,7 @@ func TestPartShow(t *testing.T) {
 	if amy.Empty() || amy.Whole() || amy.String() != "team-a/**" {
 		t.Errorf("amy's part: %s", amy)
 	}
-	shown, err := amy.Show([]byte(shared))
+	shown, err := amy.Show(nil, []byte(shared))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,15 +79,15 @@ protections:
 	if diff := cmp.Diff(want, string(shown)); diff != "" {
 		t.Error(diff)
 	}
-	back, err := amy.Replace([]byte(shared), shown)
+	back, _, err := amy.Replace(nil, []byte(shared), shown)
 	if diff := cmp.Diff(shared, string(back)); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
 	root := managing(t, user("root", "admins")).Part(access.ManagePolicy)
-	if all, err := root.Show([]byte(shared)); err != nil || string(all) != shared || !root.Whole() {
+	if all, err := root.Show(nil, []byte(shared)); err != nil || string(all) != shared || !root.Whole() {
 		t.Errorf("root is shown %v\n%s", err, all)
 	}
-	if _, err := amy.Show([]byte("version: 1\nrules: []\n")); err == nil {
+	if _, err := amy.Show(nil, []byte("version: 1\nrules: []\n")); err == nil {
 		t.Error("a part of version 1 is shown")
 	}
 	if p := managing(t, user("eve")).Part(access.ManagePolicy); !p.Empty() || p.Whole() {
@@ -182,12 +182,12 @@ func TestPartReplace(t *testing.T) {
 			"version: 2\nrules:\n# mine\n- {name: a, subjects: [everyone], repositories: [team-a/x], actions: [pull]}\n",
 			"version: 2\nrules:\n  # mine\n  - {name: a, subjects: [everyone], repositories: [team-a/x], actions: [pull]}\nprotections:\n  - {name: q, repositories: [x], actions: [push]}\n"},
 	} {
-		got, err := amy.Replace([]byte(c.doc), []byte(c.shown))
+		got, _, err := amy.Replace(nil, []byte(c.doc), []byte(c.shown))
 		if diff := cmp.Diff(c.want, string(got)); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", c.name, err, diff)
 		}
 	}
-	if _, err := amy.Replace([]byte(shared), []byte("version: 2\nrules: [x]\n")); err == nil {
+	if _, _, err := amy.Replace(nil, []byte(shared), []byte("version: 2\nrules: [x]\n")); err == nil {
 		t.Error("what is no policy was taken")
 	}
 }

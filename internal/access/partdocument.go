@@ -14,9 +14,10 @@ import (
 var errOldDocument = errors.New("the policy is version 1 of the language, which has no parts: somebody who manages all of it must rewrite it as version 2")
 
 // Show returns the policy document with only the rules and protections that lie
-// wholly in p, comments kept. The text of an error is fit for the client.
-func (p Part) Show(document []byte) ([]byte, error) {
-	pol, root, err := readDocument(document)
+// wholly in p, comments kept. Known is a policy whose conditions are compiled,
+// best that of the document, or nil. The text of an error is fit for the client.
+func (p Part) Show(known *Policy, document []byte) ([]byte, error) {
+	pol, root, err := readDocument(document, known)
 	if err != nil {
 		return nil, err
 	}
@@ -29,17 +30,29 @@ func (p Part) Show(document []byte) ([]byte, error) {
 
 // Replace returns the document with the rules and protections that lie wholly
 // in p replaced by those of shown, an edited copy of what Show returned. What
-// is outside stays as it is and where it is. Whether shown keeps inside p is
-// for CheckChange. Errors: as Show; *PolicyError for shown.
-func (p Part) Replace(document, shown []byte) ([]byte, error) {
-	pol, root, err := readDocument(document)
+// is outside stays as it is and where it is. It returns what the whole means
+// too. Whether shown keeps inside p is for CheckChange. Errors: as Show;
+// *PolicyError for shown.
+func (p Part) Replace(known *Policy, document, shown []byte) ([]byte, *Policy, error) {
+	pol, root, err := readDocument(document, known)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, edited, err := readDocument(shown)
+	part, edited, err := readDocument(shown, pol)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	p.replace(pol, root, edited)
+	whole, err := dump(root)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := parsePolicy(whole, pol, part)
+	return whole, next, err
+}
+
+// replace does it in the tree of the document that means pol.
+func (p Part) replace(pol *Policy, root, edited *yaml.Node) {
 	inside := p.names(pol)
 	to, from := statementLists(root), statementLists(edited)
 	for kind, list := range from {
@@ -77,7 +90,6 @@ func (p Part) Replace(document, shown []byte) ([]byte, error) {
 			list.Content = slices.DeleteFunc(list.Content, func(n *yaml.Node) bool { return inside[nameOf(n)] })
 		}
 	}
-	return dump(root)
 }
 
 // names returns the names of the rules and protections that lie in p.
@@ -89,8 +101,8 @@ func (p Part) names(pol *Policy) map[string]bool {
 	return out
 }
 
-func readDocument(document []byte) (*Policy, *yaml.Node, error) {
-	pol, err := ParsePolicy(document)
+func readDocument(document []byte, known *Policy) (*Policy, *yaml.Node, error) {
+	pol, err := known.Next(document)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -53,21 +53,38 @@ type knownPolicy struct {
 // readPolicy reads the policy and remembers it.
 func (s *Service) readPolicy(ctx context.Context, generation int64) (*access.Policy, error) {
 	v, err := s.dir.LatestPolicy(ctx)
-	known := s.policy.Load()
 	policy := &access.Policy{}
 	switch {
 	case errors.Is(err, ErrUnknown):
 		v.Document = ""
 	case err != nil:
 		return nil, fmt.Errorf("read policy: %w", err)
-	case known != nil && known.document == v.Document:
-		policy = known.value
 	default:
-		if policy, err = access.ParsePolicy([]byte(v.Document)); err != nil {
-			return nil, fmt.Errorf("parse stored policy version %d: %w", v.Version, err)
+		if policy, err = s.parseStored(v); err != nil {
+			return nil, err
 		}
 	}
 	s.policy.Store(&knownPolicy{under[*access.Policy]{generation, policy}, v.Document})
+	return policy, nil
+}
+
+// parseStored returns what a stored version means, parsed once by this process
+// as a rule: by Current or by the ApplyPolicy that stored it.
+func (s *Service) parseStored(v PolicyVersion) (*access.Policy, error) {
+	known, applied := s.policy.Load(), s.applied.Load()
+	var before *access.Policy
+	switch {
+	case applied != nil && applied.document == v.Document:
+		return applied.value, nil
+	case known != nil && known.document == v.Document:
+		return known.value, nil
+	case known != nil:
+		before = known.value
+	}
+	policy, err := before.Next([]byte(v.Document))
+	if err != nil {
+		return nil, fmt.Errorf("parse stored policy version %d: %w", v.Version, err)
+	}
 	return policy, nil
 }
 
@@ -129,33 +146,52 @@ func (s *Service) ApplyPolicy(ctx context.Context, c PolicyChange, author access
 	}
 	// The author's rights are those of the version that is replaced, whatever
 	// was in force when the request came.
-	if author.Policy, err = access.ParsePolicy([]byte(latest.Document)); err != nil {
-		return PolicyVersion{}, fmt.Errorf("parse stored policy version %d: %w", latest.Version, err)
-	}
-	if err := changeDocument(&c, latest.Document, author); err != nil {
+	if author.Policy, err = s.parseStored(latest); err != nil {
 		return PolicyVersion{}, err
 	}
-	return s.savePolicy(ctx, c, author.Identity.Principal.String())
+	// Nothing is compiled for who may not change anything.
+	if err := access.CheckChange(author, author.Policy); err != nil {
+		return PolicyVersion{}, err
+	}
+	next, err := changeDocument(&c, latest.Document, author)
+	if err != nil {
+		return PolicyVersion{}, err
+	}
+	if err := checkChange(author, next); err != nil {
+		return PolicyVersion{}, err
+	}
+	v, err := s.savePolicy(ctx, c, author.Identity.Principal.String())
+	if err == nil {
+		s.applied.Store(&knownPolicy{under[*access.Policy]{value: next}, c.Document})
+	}
+	return v, err
 }
 
-// changeDocument makes c's document the whole one that it means, and checks that
-// the author may apply it in place of old. Errors: as ApplyPolicy.
-func changeDocument(c *PolicyChange, old string, author access.Authority) error {
+// changeDocument makes c's document the whole one that it means in place of old,
+// and returns that meaning. Errors: *Invalid.
+func changeDocument(c *PolicyChange, old string, author access.Authority) (*access.Policy, error) {
 	part := author.Part(access.ManagePolicy)
-	if !part.Whole() && !part.Empty() {
-		whole, err := part.Replace([]byte(old), []byte(c.Document))
+	if part.Whole() || part.Empty() {
+		next, err := author.Policy.Next([]byte(c.Document))
 		if err != nil {
-			return invalidBecause(err)
+			return nil, invalidBecause(err)
 		}
-		c.Document = string(whole)
+		return next, nil
 	}
-	next, err := access.ParsePolicy([]byte(c.Document))
+	whole, next, err := part.Replace(author.Policy, []byte(old), []byte(c.Document))
 	if err != nil {
-		return invalidBecause(err)
+		return nil, invalidBecause(err)
 	}
+	c.Document = string(whole)
+	return next, nil
+}
+
+// checkChange checks that the author may apply next. Errors: as ApplyPolicy.
+func checkChange(author access.Authority, next *access.Policy) error {
 	if err := access.CheckChange(author, next); err != nil {
 		return err
 	}
+	part := author.Part(access.ManagePolicy)
 	after := author
 	after.Policy = next
 	if kept := after.Part(access.ManagePolicy); kept.Empty() || part.Whole() && !kept.Whole() {

@@ -79,6 +79,7 @@ type Service struct {
 	keys       *otter.Cache[[32]byte, under[Key]]
 
 	policy       atomic.Pointer[knownPolicy] // nil at first
+	applied      atomic.Pointer[knownPolicy] // the last that was applied here, nil at first; of no generation
 	policyFlight singleflight.Group          // by generation
 }
 

@@ -18,7 +18,7 @@ func (c *call) showPolicy() error {
 		return err
 	}
 	if part := c.authority.Part(access.ManagePolicy); !part.Whole() {
-		shown, err := part.Show([]byte(v.Document))
+		shown, err := part.Show(c.authority.Policy, []byte(v.Document))
 		if err != nil {
 			return refuse(http.StatusConflict, "no-parts", "%s", err) // its text is fit for the client
 		}
@@ -93,10 +93,6 @@ func (c *call) applyPolicy() error {
 	}
 	document, err := c.readBody("application/yaml", "text/plain")
 	if err != nil {
-		return err
-	}
-	// Parsed here for the lines and fields of what is wrong.
-	if _, err := access.ParsePolicy(document); err != nil {
 		return err
 	}
 	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), account.PolicyChange{

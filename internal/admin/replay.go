@@ -30,7 +30,7 @@ func (c *call) replayPolicy() error {
 	if err != nil {
 		return err
 	}
-	candidate, err := access.ParsePolicy(document)
+	candidate, err := c.authority.Policy.Next(document)
 	if err != nil {
 		return err
 	}
