@@ -21,9 +21,6 @@ import (
 // forms are the secrets that are looked for.
 var forms = []access.SecretForm{access.KeySecret, access.RefreshSecret}
 
-// mark begins every one of them.
-const mark = "sallyport_"
-
 // shown is how much of a secret after its prefix a Finding shows, in characters:
 // enough to tell two apart, and far too little to guess the rest.
 const shown = 4
@@ -57,8 +54,9 @@ type Report struct {
 }
 
 // Scan looks through a file, or all regular files of a directory and below it.
-// Gzip, zstd and tar are opened, within each other too, so an image from "docker
-// save" or in an OCI layout is looked through layer by layer. Memory is bounded,
+// Gzip, zstd, bzip2 and tar are opened, within each other too, so an image from
+// "docker save" or in an OCI layout is looked through layer by layer; secrets in
+// base64, as docker's configuration has them, are found. Memory is bounded,
 // and so is what one file may expand to. It returns how many files it looked
 // through. Errors: the context's, and of a path that cannot be read at all.
 func Scan(ctx context.Context, path string, r Report) (files int, err error) {
@@ -168,9 +166,9 @@ func (f *finder) end() { f.search(true) }
 func (f *finder) search(last bool) {
 	done, line := 0, f.line
 	for {
-		i := bytes.Index(f.buf[done:], []byte(mark))
+		i, m := nextMark(f.buf[done:])
 		if i < 0 {
-			done = max(done, len(f.buf)-len(mark)+1)
+			done = max(done, len(f.buf)-longestMark+1)
 			break
 		}
 		line += bytes.Count(f.buf[done:done+i], []byte("\n"))
@@ -178,25 +176,15 @@ func (f *finder) search(last bool) {
 		if !last && len(f.buf)-done < longest {
 			break
 		}
-		secret, prefix := secretAt(f.buf[done:])
-		if secret == "" {
-			done += len(mark)
-			continue
+		secret, prefix := secretAt(m.read(f.buf[done:]))
+		if secret != "" {
+			f.tell(Finding{Path: f.path, Line: line, Prefix: prefix, Sum: sha256.Sum256([]byte(secret))})
 		}
-		f.tell(Finding{Path: f.path, Line: line, Prefix: prefix, Sum: sha256.Sum256([]byte(secret))})
-		done += len(secret)
+		done += len(m.text)
 	}
 	f.line += bytes.Count(f.buf[:done], []byte("\n"))
 	f.buf = f.buf[:copy(f.buf, f.buf[done:])]
 }
-
-// longest is the length of the longest secret.
-var longest = func() (n int) {
-	for _, f := range forms {
-		n = max(n, f.Length())
-	}
-	return n
-}()
 
 // secretAt returns the secret that b begins with, and what may be shown of it.
 func secretAt(b []byte) (secret, prefix string) {

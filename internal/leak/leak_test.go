@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -231,6 +232,33 @@ func TestTrouble(t *testing.T) {
 	stop()
 	if _, err := leak.Scan(stopped, dir, leak.Report{}); err == nil {
 		t.Error("the scan does not stop")
+	}
+}
+
+// TestBase64: a secret is found however base64 falls on it, whatever stands beside
+// it and in either alphabet.
+func TestBase64(t *testing.T) {
+	key := newKey(t, source())
+	for _, before := range []string{"", ":", "ci:", "name:", "\xff\xfe\xfd", "sallyport_:"} {
+		for _, after := range []string{"", "\n", "\xff\xff\xff", "and more behind it"} {
+			text := []byte(before + key + after)
+			wrapped := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte("z"), 57), text...))
+			for name, content := range map[string]string{
+				"docker":  `{"auths":{"r.test":{"auth":"` + base64.StdEncoding.EncodeToString(text) + `"}}}`,
+				"raw":     base64.RawStdEncoding.EncodeToString(text),
+				"url":     base64.URLEncoding.EncodeToString(text),
+				"wrapped": "x\n" + regexp.MustCompile(`.{1,76}`).ReplaceAllString(wrapped, "$0\n"),
+			} {
+				var found []leak.Finding
+				leak.ScanReader(t.Context(), "f", iotest.OneByteReader(strings.NewReader(content)), leak.Report{
+					Found:   func(f leak.Finding) { found = append(found, f) },
+					Skipped: func(path string, err error) { t.Error(path, err) },
+				})
+				if len(found) != 1 || found[0].Sum != access.NewSecret(key).Sum() {
+					t.Errorf("%s, behind %q, before %q: found %+v in\n%s", name, before, after, found, content)
+				}
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ func (s *scan) opener(head []byte) func(path string, in io.Reader, depth int) er
 		return s.gzip
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878
 		return s.zstd
+	case bytes.HasPrefix(head, []byte("BZh")) && len(head) >= 10 && string(head[4:10]) == "1AY&SY":
+		return s.bzip2
 	case isTar(head):
 		return s.tar
 	}
@@ -55,6 +58,10 @@ func (s *scan) gzip(path string, in io.Reader, depth int) error {
 	}
 	defer z.Close()
 	return s.stream(path, s.count(z), depth)
+}
+
+func (s *scan) bzip2(path string, in io.Reader, depth int) error {
+	return s.stream(path, s.count(bzip2.NewReader(in)), depth)
 }
 
 func (s *scan) zstd(path string, in io.Reader, depth int) error {
