@@ -7,6 +7,7 @@ import "net/netip"
 // nowhere: a right that asks for a network is not given there.
 type Origin struct {
 	Address   netip.Addr // the client's, declared proxies looked through; unmapped
+	Local     bool       // this machine asks itself: on loopback, and through no proxy that says so
 	TLS       bool       // the client's own connection was encrypted, as far as is known
 	UserAgent string     // printable, cut; for the record alone
 	RequestID string     // for the record and for answers

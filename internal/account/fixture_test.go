@@ -111,11 +111,12 @@ func (f *fixture) login(name, password string) (access.Identity, error) {
 	return f.loginFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}).String(), name, password)
 }
 
-// loginFrom comes from an address; "" is nowhere.
+// loginFrom comes from an address; "" is nowhere, and loopback this machine itself.
 func (f *fixture) loginFrom(address, name, password string) (access.Identity, error) {
 	var from access.Origin
 	if address != "" {
 		from.Address = netip.MustParseAddr(address)
+		from.Local = from.Address.IsLoopback()
 	}
 	return f.s.Passwords().Authenticate(f.ctx(), access.Password{Name: name, Secret: access.NewSecret(password), From: from})
 }

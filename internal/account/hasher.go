@@ -16,11 +16,15 @@ const (
 	maxRefused = 1024 // refused checks that sit out the failure floor
 )
 
+// maxAhead is how many turns in a row lane ahead has while somebody waits behind:
+// those who are known, and may come again and again, starve nobody.
+const maxAhead = 3
+
 // A lane is a queue for the turn to hash.
 type lane int
 
 const (
-	ahead  lane = iota // for who is proven, or comes from where the account came from before
+	ahead  lane = iota // first: who is proven, or comes from where the account came from before
 	behind             // for strangers
 	lanes
 )
@@ -36,6 +40,7 @@ type hasher struct {
 	mu    sync.Mutex
 	busy  bool // somebody hashes
 	queue [lanes][]chan struct{}
+	past  int // turns that lane ahead has had since somebody waits behind
 }
 
 func newHasher(floor time.Duration) *hasher { return &hasher{floor: floor} }
@@ -89,18 +94,24 @@ func (h *hasher) leave(l lane, turn chan struct{}) bool {
 	return true
 }
 
-// pass gives our turn to the one who waits longest in the first lane.
+// pass gives our turn to the one who waits longest in the lane that is next.
 func (h *hasher) pass() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for l, waiting := range h.queue {
-		if len(waiting) > 0 {
-			close(waiting[0])
-			h.queue[l] = slices.Delete(waiting, 0, 1)
-			return
-		}
+	l, strangers := ahead, len(h.queue[behind])
+	if strangers > 0 && (len(h.queue[ahead]) == 0 || h.past >= maxAhead) {
+		l = behind
 	}
-	h.busy = false
+	h.past++
+	if l == behind || strangers == 0 {
+		h.past = 0
+	}
+	if len(h.queue[l]) == 0 {
+		h.busy = false
+		return
+	}
+	close(h.queue[l][0])
+	h.queue[l] = slices.Delete(h.queue[l], 0, 1)
 }
 
 // prove calls check when its turn comes and reports its result. A negative one

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -16,9 +17,7 @@ func TestLanes(t *testing.T) {
 	waiting := func(want int) {
 		t.Helper()
 		for n := -1; n != want; time.Sleep(time.Millisecond) {
-			h.mu.Lock()
-			n = len(h.queue[ahead]) + len(h.queue[behind])
-			h.mu.Unlock()
+			n = h.waitingIn(ahead) + h.waitingIn(behind)
 		}
 	}
 	order := make(chan lane, 4)
@@ -43,6 +42,82 @@ func TestLanes(t *testing.T) {
 	if err := h.await(t.Context(), behind); err != nil { // the turn is free again
 		t.Fatal(err)
 	}
+}
+
+// Laws of the lanes, whoever comes when: nobody is lost; within a lane who came
+// first is first; who is known goes first, but while a stranger waits at most
+// maxAhead turns in a row.
+func TestLanesAreFair(t *testing.T) {
+	type waiter struct {
+		lane   lane
+		number int
+	}
+	for seed := range uint64(15) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		h := newHasher(0)
+		if err := h.await(t.Context(), ahead); err != nil {
+			t.Fatal(err)
+		}
+		var came [lanes]int
+		done := make(chan waiter)
+		enter := func(l lane) {
+			w := waiter{l, came[l]}
+			came[l]++
+			want := h.waitingIn(l) + 1
+			go func() {
+				if h.await(t.Context(), l) == nil {
+					done <- w // holds the turn until the loop below passes it
+				}
+			}()
+			for h.waitingIn(l) != want {
+				time.Sleep(10 * time.Microsecond)
+			}
+		}
+		var went [lanes]int
+		inARow := 0
+		for turn := 0; ; turn++ {
+			for range random.IntN(4) {
+				if turn < 60 {
+					enter([]lane{ahead, ahead, ahead, behind}[random.IntN(4)])
+				}
+			}
+			strangers, known := h.waitingIn(behind), h.waitingIn(ahead)
+			h.pass()
+			if strangers+known == 0 {
+				if turn < 60 {
+					if err := h.await(t.Context(), ahead); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				break
+			}
+			w := <-done
+			if w.number != went[w.lane] {
+				t.Fatalf("seed %d: number %d of lane %d had turn %d", seed, w.number, w.lane, went[w.lane])
+			}
+			went[w.lane]++
+			switch {
+			case w.lane == ahead && strangers > 0:
+				if inARow++; inARow > maxAhead {
+					t.Fatalf("seed %d: %d turns in a row past a stranger", seed, inARow)
+				}
+			case w.lane == behind && known > 0 && inARow < maxAhead:
+				t.Fatalf("seed %d: a stranger went first after %d turns", seed, inARow)
+			default:
+				inARow = 0
+			}
+		}
+		if went != came {
+			t.Errorf("seed %d: %v came, %v had a turn", seed, came, went)
+		}
+	}
+}
+
+func (h *hasher) waitingIn(l lane) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.queue[l])
 }
 
 func TestDelays(t *testing.T) {

@@ -176,13 +176,20 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 
 // ChangePassword sets the password of the person who proves the current one,
 // and ends what SetPassword does. The caller has proven by a token to be that
-// person. Errors: access.ErrBadCredential, *access.Throttled, as SetPassword.
+// person; of one person's changes one goes on at a time. Errors:
+// access.ErrBadCredential, *access.Throttled, as SetPassword.
 func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret, from access.Origin) error {
 	if err := s.CheckPassword(name, next); err != nil {
 		return err
 	}
-	p := access.Password{Name: name, Secret: current, From: from}
-	if _, err := s.throttled(ctx, s.pairOf(p), ahead, p); err != nil {
+	if next.Reveal() == current.Reveal() {
+		return invalid("the new password is the same as the current one; choose another")
+	}
+	if _, running := s.changing.LoadOrStore(name, true); running {
+		return access.ErrBusy
+	}
+	defer s.changing.Delete(name)
+	if err := s.proveAgain(ctx, access.Password{Name: name, Secret: current, From: from}); err != nil {
 		return err
 	}
 	return s.SetPassword(ctx, name, next)

@@ -83,11 +83,14 @@ func (s *Service) fromAfar(ctx context.Context, p access.Password) (Account, err
 	if err != nil {
 		return Account{}, err
 	}
-	l := behind
-	if !noted.IsZero() {
-		l = ahead
+	by := stranger
+	switch {
+	case !noted.IsZero():
+		by = known
+	case p.From.Local:
+		by = local
 	}
-	a, err := s.throttled(ctx, at, l, p)
+	a, err := s.throttled(ctx, at, by, p)
 	if err == nil {
 		s.note(ctx, a, at, noted)
 	}
@@ -96,10 +99,14 @@ func (s *Service) fromAfar(ctx context.Context, p access.Password) (Account, err
 
 // throttled checks a password and counts it. Errors: *access.Throttled,
 // access.ErrBadCredential, access.ErrBusy.
-func (s *Service) throttled(ctx context.Context, at pair, l lane, p access.Password) (Account, error) {
-	try, err := s.throttle.begin(at, l == ahead)
+func (s *Service) throttled(ctx context.Context, at pair, by standing, p access.Password) (Account, error) {
+	try, err := s.throttle.begin(at, by)
 	if err != nil {
 		return Account{}, s.hashing.refuse(ctx, err)
+	}
+	l := behind
+	if by != stranger {
+		l = ahead
 	}
 	a, err := s.check(ctx, l, p)
 	switch {
@@ -111,6 +118,19 @@ func (s *Service) throttled(ctx context.Context, at pair, l lane, p access.Passw
 		s.throttle.undecided(try)
 	}
 	return a, err
+}
+
+// proveAgain checks the current password of the person whose token the caller
+// has, and counts it. Errors: as throttled.
+func (s *Service) proveAgain(ctx context.Context, p access.Password) error {
+	if err := s.throttle.beginOwn(p.Name); err != nil {
+		return s.hashing.refuse(ctx, err)
+	}
+	_, err := s.check(ctx, ahead, p)
+	if !errors.Is(err, access.ErrBadCredential) && ctx.Err() == nil {
+		s.throttle.endOwn(p.Name, err == nil)
+	}
+	return err
 }
 
 // check computes one hash. Errors: access.ErrBadCredential, access.ErrBusy.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,7 @@ type Service struct {
 	remembered *remembered
 	throttle   *throttle
 	flights    flights[presentation, Account]
+	changing   sync.Map // names of people who change their passwords
 	networks   *otter.Cache[netip.Prefix, knownAt]
 	used       *lastuse.Log
 	identities *otter.Cache[identityKey, under[resolved]]

@@ -3,6 +3,7 @@ package account_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"sync"
 	"testing"
@@ -172,6 +173,95 @@ func TestFloodDoesNotLockOut(t *testing.T) {
 	})
 }
 
+// Somebody who guesses in the very network of the owner, behind the same address,
+// does not close the account to the owner, gets no more than ten answers a
+// minute, and sees no other answers than in a network where nobody ever was.
+func TestGuessesBesideTheOwner(t *testing.T) {
+	defer account.CheapHashes()()
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		const home, elsewhere = "203.0.113.7", "203.0.113.8"
+		f.user("alice", right)
+		_, err := f.loginFrom(home, "alice", right)
+		f.ok(err)
+		f.pass(account.RememberFor)
+		beside := f.service(account.Options{FailureFloor: floor}) // counts for itself
+		total := int64(0)
+		for minute := range 15 {
+			before := f.s.Hashes()
+			for second := range 60 {
+				f.pass(time.Second)
+				guess := fmt.Sprintf("guess %d %d", minute, second)
+				f.s, beside = beside, f.s
+				_, there := f.loginFrom(elsewhere, "alice", guess)
+				f.s, beside = beside, f.s
+				if _, here := f.loginFrom(home, "alice", guess); fmt.Sprint(here) != fmt.Sprint(there) {
+					t.Fatalf("minute %d: %v, where the owner never was %v", minute, here, there)
+				}
+			}
+			n := f.s.Hashes() - before
+			if total += n; n > 10 {
+				t.Errorf("%d guesses were checked in minute %d", n, minute)
+			}
+		}
+		if total > 60 {
+			t.Errorf("%d guesses were checked in a quarter of an hour", total)
+		}
+		f.pass(20 * time.Second)
+		if _, err := f.loginFrom(home, "alice", right); err != nil {
+			t.Errorf("the owner, after a wait of 20 s: %v", err)
+		}
+		f.s = beside
+		if _, err := f.loginFrom(elsewhere, "alice", right); throttled(err) == 0 {
+			t.Errorf("where the owner never was: %v", err)
+		}
+	})
+}
+
+// Who sits at the machine itself gets in through a flood from elsewhere, as does
+// nobody whom a proxy there speaks for.
+func TestFloodDoesNotLockOutTheMachineItself(t *testing.T) {
+	defer account.CheapHashes()()
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		f.user("alice", right)
+		flood := func() {
+			for i := range 60 {
+				f.loginFrom(fmt.Sprintf("192.0.2.%d", i), "alice", "a guess")
+				f.loginFrom(fmt.Sprintf("192.0.2.%d", i), "nobody", "a guess")
+			}
+		}
+		flood()
+		proxied := access.Origin{Address: netip.MustParseAddr("127.0.0.1")}
+		if _, err := f.s.Passwords().Authenticate(f.ctx(), access.Password{Name: "alice", Secret: access.NewSecret(right), From: proxied}); throttled(err) == 0 {
+			t.Errorf("through a proxy on the machine: %v", err)
+		}
+		var answers [2][]string
+		for i, name := range []string{"alice", "nobody"} {
+			for range 6 {
+				before := f.s.Hashes()
+				_, err := f.loginFrom("127.0.0.1", name, "a typing error")
+				answers[i] = append(answers[i], fmt.Sprint(err, f.s.Hashes()-before))
+			}
+		}
+		if !reflect.DeepEqual(answers[0], answers[1]) {
+			t.Errorf("on the machine alice is answered %v, nobody %v", answers[0], answers[1])
+		}
+		f.pass(20 * time.Second)
+		flood()
+		if _, err := f.loginFrom("127.0.0.1", "alice", right); err != nil {
+			t.Errorf("on the machine: %v", err)
+		}
+		// Guesses of the machine itself are bounded all the same.
+		f.user("bob", right)
+		before := f.s.Hashes()
+		for i := range 200 {
+			f.loginFrom("::1", fmt.Sprint("user", i), "the password of the year")
+		}
+		if n := f.s.Hashes() - before; n > 30 {
+			t.Errorf("%d of 200 guesses on the machine were checked", n)
+		}
+	})
+}
+
 // I-04, I-05: what is answered, how long one has to wait and what it costs does
 // not tell whether there is such an account, while throttled and before.
 func TestThrottleDoesNotTellWhoExists(t *testing.T) {
@@ -236,26 +326,80 @@ func TestSamePasswordAtOnceIsOneCheck(t *testing.T) {
 	})
 }
 
-// A password change proves the current password under the same limits, but is
-// not stopped by a flood from elsewhere: its caller has a token.
+// A password change proves the current password under a limit of its own, by
+// account: whoever has a stolen token is stopped whatever networks the guesses
+// come from, and neither a flood of strangers stops the owner nor guesses with a
+// token the owner's login.
 func TestChangePasswordIsThrottled(t *testing.T) {
 	defer account.CheapHashes()()
 	onSQLite(t, func(t *testing.T, f *fixture) {
 		f.user("alice", right)
-		change := func(current string) error {
-			return f.s.ChangePassword(f.ctx(), "alice", access.NewSecret(current), access.NewSecret("another horse of hers"), access.Origin{})
+		f.user("bob", right)
+		change := func(name, address, current string) error {
+			return f.s.ChangePassword(f.ctx(), name, access.NewSecret(current), access.NewSecret("another horse of hers"), access.Origin{Address: netip.MustParseAddr(address)})
 		}
 		for i := range 60 {
 			f.loginFrom(fmt.Sprintf("192.0.2.%d", i), "alice", "a guess")
 		}
+		const home = "203.0.113.7"
+		before := f.s.Hashes()
 		var err error
-		for i := range 6 {
-			err = change(fmt.Sprint("guess ", i))
+		for i := range 200 {
+			if err = change("alice", fmt.Sprintf("2001:db8:0:%x::1", i), fmt.Sprint("guess ", i)); throttled(err) == 0 && i >= 5 {
+				t.Fatalf("guess %d from yet another network got %v", i, err)
+			}
 		}
-		if throttled(err) == 0 {
-			t.Errorf("the sixth guess got %v", err)
+		if n := f.s.Hashes() - before; n > 5 {
+			t.Errorf("%d guesses of 200 were checked", n)
 		}
-		f.pass(10 * time.Second)
-		f.ok(change(right))
+		if err := change("alice", home, right); throttled(err) == 0 {
+			t.Errorf("the right password among the guesses got %v", err)
+		}
+		f.ok(change("bob", home, right))
+		f.pass(2 * time.Minute) // the name is free again
+		if _, err := f.loginFrom(home, "alice", right); err != nil {
+			t.Errorf("a login after guesses with a token: %v", err)
+		}
+		f.pass(5 * time.Minute)
+		f.ok(change("alice", home, right))
+		wantError(t, change("alice", home, right), access.ErrBadCredential) // a right one ended the wait
+	})
+}
+
+// Who changes a password again and again has one change at a time, and none
+// that changes nothing: the turn to hash is for others too.
+func TestChangePasswordOneAtATime(t *testing.T) {
+	defer account.CheapHashes()()
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		f.user("alice", right)
+		f.user("bob", right)
+		change := func(name, next string) error {
+			return f.s.ChangePassword(f.ctx(), name, access.NewSecret(right), access.NewSecret(next), access.Origin{})
+		}
+		before := f.s.Hashes()
+		wantInvalid(t, change("alice", right), "same as the current one")
+		if n := f.s.Hashes() - before; n != 0 {
+			t.Errorf("%d hashes for the same password", n)
+		}
+		release := f.s.HoldTurn()
+		var changes sync.WaitGroup
+		for i, name := range []string{"alice", "bob"} {
+			changes.Go(func() {
+				if err := change(name, "another horse of hers"); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+			for f.s.Waiting() != i+1 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		for range 10 {
+			wantError(t, change("alice", "a third horse of hers"), access.ErrBusy)
+		}
+		release()
+		changes.Wait()
+		_, err := f.login("alice", "another horse of hers")
+		f.ok(err)
+		wantError(t, change("alice", "a third horse of hers"), access.ErrBadCredential)
 	})
 }

@@ -19,6 +19,10 @@ const RequestIDHeader = "X-Request-Id"
 // client spoke TLS, be it to us or to a declared proxy.
 const SchemeTLS = "https"
 
+// PortPassedOn is the port that the front writes into the address of a client for
+// whom another one speaks. No client has it.
+const PortPassedOn = 0
+
 // maxUserAgent bounds what is kept of a user agent, in bytes.
 const maxUserAgent = 256
 
@@ -68,6 +72,7 @@ func Origin(r *http.Request, answer http.Header) access.Origin {
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		o.Address = peer.Addr().Unmap().WithZone("")
+		o.Local = o.Address.IsLoopback() && peer.Port() != PortPassedOn
 	}
 	return o
 }

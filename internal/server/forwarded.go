@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -72,6 +73,12 @@ func parseHop(s string) (netip.Addr, bool) {
 var forwardedHeaders = []string{
 	"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
 	"X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-User", "X-Original-Url", "X-Real-Ip", "X-Rewrite-Url",
+}
+
+// isForwarded reports whether a proxy says, in one way or another, that it passes on
+// what somebody else asks.
+func isForwarded(h http.Header) bool {
+	return len(h["Via"]) > 0 || slices.ContainsFunc(forwardedHeaders, func(name string) bool { return len(h[name]) > 0 })
 }
 
 func dropForwarded(h http.Header) {

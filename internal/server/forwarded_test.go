@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -95,6 +97,44 @@ func TestWrongPasswordsBehindProxy(t *testing.T) {
 			attempts.Wait()
 			if got := slowed.Load() > 0; got != tt.same {
 				t.Errorf("%d of six attempts were slowed down", slowed.Load())
+			}
+		})
+	}
+}
+
+// What this machine asks itself is told from what a proxy on it passes on, be
+// the proxy declared or not.
+func TestAsksItself(t *testing.T) {
+	for name, tt := range map[string]struct {
+		proxies []netip.Prefix
+		header  string
+		local   bool
+	}{
+		"this machine":                    {nil, "", true},
+		"this machine, beside a proxy":    {prefixes("127.0.0.0/8"), "", true},
+		"this machine, a proxy elsewhere": {prefixes("10.0.0.0/8"), "", true},
+		"H-03 declared":                   {prefixes("127.0.0.0/8"), "X-Forwarded-For: 192.0.2.1", false},
+		"H-03 declared, spoofed":          {prefixes("127.0.0.0/8"), "X-Forwarded-For: 127.0.0.1", false},
+		"H-03 declared, malformed":        {prefixes("127.0.0.0/8"), "X-Forwarded-For: x", false},
+		"H-03 another loopback":           {prefixes("127.0.0.1/32"), "X-Forwarded-For: 127.0.0.2", false},
+		"H-02 not declared":               {nil, "X-Forwarded-For: 192.0.2.1", false},
+		"H-02 not declared, spoofed":      {nil, "X-Forwarded-For: 127.0.0.1", false},
+		"H-02 not declared, Forwarded":    {nil, "Forwarded: for=192.0.2.1", false},
+		"H-02 not declared, real address": {nil, "X-Real-IP: 192.0.2.1", false},
+		"H-02 not declared, Via":          {nil, "Via: 1.1 squid", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var from access.Origin
+			f := newFronted(t, server.FrontOptions{Proxies: tt.proxies, Door: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				from = inbound.Origin(r, w.Header())
+			})})
+			header := ""
+			if tt.header != "" {
+				header = tt.header + "\r\n"
+			}
+			f.raw(t, "GET /v2/ HTTP/1.1\r\nHost: SELF\r\n"+header+"\r\n")
+			if from.Local != tt.local || !from.Address.IsValid() {
+				t.Errorf("comes from %+v", from)
 			}
 		})
 	}

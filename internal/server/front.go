@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -108,14 +107,17 @@ func (f *front) identify(r *http.Request) string {
 	if r.TLS != nil {
 		r.URL.Scheme = inbound.SchemeTLS
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && len(f.proxies) > 0 {
-		if address := peer.Addr().Unmap(); f.proxies.trust(address) {
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		address := peer.Addr().Unmap()
+		client := address
+		if f.proxies.trust(address) {
 			id = r.Header.Get(requestIDHeader)
 			r.URL.Scheme = f.forwardedScheme(r)
 			r.TLS = nil // its certificate and its name for us are not the client's
-			if client := f.proxies.client(address, r.Header); client != address {
-				r.RemoteAddr = net.JoinHostPort(client.String(), "0")
-			}
+			client = f.proxies.client(address, r.Header)
+		}
+		if client != address || address.IsLoopback() && isForwarded(r.Header) {
+			r.RemoteAddr = netip.AddrPortFrom(client, inbound.PortPassedOn).String()
 		}
 	}
 	dropForwarded(r.Header)
