@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,11 +14,15 @@ import (
 	"github.com/sallyport/sallyport/internal/ledger"
 )
 
-// A pastDecision is what is on record about a request, and what the policy says
-// to the same request now, where it can be asked again.
+// A pastDecision is what is on record about a request, why the policy of then
+// decided so, and what the policy says to the same request now, where they can be
+// asked.
 type pastDecision struct {
 	Event client.AuditEvent   `json:"event"`
+	Then  *client.Explanation `json:"then,omitempty"`
 	Now   *client.Explanation `json:"now,omitempty"`
+	// Differs is set when the same would be decided otherwise now.
+	Differs bool `json:"differs,omitempty"`
 }
 
 // explainRequest explains the decisions that are on record about a request.
@@ -34,12 +39,15 @@ func explainRequest(cmd *cobra.Command, c *client.Client, f *format, id string) 
 	for _, e := range page.Items {
 		p := pastDecision{Event: e}
 		if q, ok := againAsked(e.Event); ok {
-			x, err := c.Explain(cmd.Context(), q)
-			if problem, refused := errors.AsType[*client.Problem](err); err != nil && !(refused && problem.Status == 404) {
-				return fmt.Errorf("explain: %w", err)
+			if p.Now, err = explainAgain(cmd, c, q); err != nil {
+				return err
 			}
-			if err == nil {
-				p.Now = &x
+			p.Differs = p.Now != nil && p.Now.Allowed != (e.Decision == ledger.Allowed)
+			if q.PolicyVersion = e.PolicyVersion; q.PolicyVersion != 0 {
+				q.Key, q.Groups, q.Method = "", e.Groups, e.Method
+				if p.Then, err = explainAgain(cmd, c, q); err != nil {
+					return err
+				}
 			}
 		}
 		past = append(past, p)
@@ -54,20 +62,38 @@ func explainRequest(cmd *cobra.Command, c *client.Client, f *format, id string) 
 	return w.err
 }
 
+// explainAgain asks what may be gone: the account, its key, that version of the
+// policy. Then the answer is nil.
+func explainAgain(cmd *cobra.Command, c *client.Client, q client.Question) (*client.Explanation, error) {
+	x, err := c.Explain(cmd.Context(), q)
+	if problem, refused := errors.AsType[*client.Problem](err); refused && problem.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("explain: %w", err)
+	}
+	return &x, nil
+}
+
 // againAsked returns the question of an event that the policy decided.
 func againAsked(e ledger.Event) (client.Question, bool) {
 	action := cmp.Or(e.Detail["needs"], e.Action)
-	if e.Decision == ledger.Allowed && e.Kind == ledger.Pull {
+	switch {
+	case e.Decision != ledger.Allowed:
+	case e.Kind == ledger.Pull:
 		action = string(access.Pull)
+	case e.Kind == ledger.Delete:
+		action = string(access.Delete)
 	}
 	q := client.Question{
-		Principal: e.Principal, Claims: e.Claims, Action: action, Repository: e.Repository, Tag: e.Tag,
+		Principal: e.Principal, Claims: e.Claims, Action: action, Repository: cmp.Or(e.Repository, e.Detail["over"]), Tag: e.Tag,
 		Address: e.Address, TLS: e.TLS, Time: &e.Time,
 	}
 	if e.Method == "key" {
 		q.Key = e.Credential
 	}
-	return q, e.Repository != "" && (e.Decision == ledger.Allowed || e.Reason == ledger.ByPolicy || e.Reason == ledger.ByNarrowing)
+	refused := e.Detail["needs"] != "" && (e.Reason == ledger.ByPolicy || e.Reason == ledger.ByNarrowing)
+	return q, refused || e.Repository != "" && e.Decision == ledger.Allowed
 }
 
 func (w *explanationWriter) past(p pastDecision) {
@@ -85,8 +111,26 @@ func (w *explanationWriter) past(p pastDecision) {
 			w.line("  %s: %s", fact.name, fact.value)
 		}
 	}
-	if p.Now != nil {
-		w.line("the same now:")
-		w.explain(client.Question{Repository: e.Repository, Tag: e.Tag}, *p.Now)
+	q := client.Question{Repository: cmp.Or(e.Repository, e.Detail["over"]), Tag: e.Tag}
+	if p.Then != nil {
+		w.line("then, by policy version %d:", p.Then.PolicyVersion)
+		w.explain(q, *p.Then)
 	}
+	if p.Now == nil {
+		return
+	}
+	version := fmt.Sprintf("policy version %d", p.Now.PolicyVersion)
+	if p.Now.PolicyVersion == e.PolicyVersion {
+		version = "the same version of the policy"
+	}
+	if p.Then != nil && !p.Differs {
+		w.line("now, by %s: decided alike", version)
+		return
+	}
+	difference := ""
+	if p.Differs {
+		difference = ", decided otherwise"
+	}
+	w.line("now, by %s%s:", version, difference)
+	w.explain(q, *p.Now)
 }

@@ -44,7 +44,8 @@ func validComponent(s string) bool {
 // rule gives is not allowed, and order never matters. It does not change after
 // ParsePolicy and is safe for concurrent use. A nil Policy allows nothing.
 type Policy struct {
-	rules []*rule // as in the document
+	version int64
+	rules   []*rule // as in the document
 
 	of          map[subject]*given
 	outsiders   map[outsiderKey]*given
@@ -52,6 +53,21 @@ type Policy struct {
 	protect     []*protection // as in the document
 
 	conditions []*condition // the different ones
+}
+
+// Numbered returns the same policy, known under the number of its version.
+func (pol *Policy) Numbered(version int64) *Policy {
+	numbered := *pol
+	numbered.version = version
+	return &numbered
+}
+
+// Version returns the number of the policy's version; 0 is unknown.
+func (pol *Policy) Version() int64 {
+	if pol == nil {
+		return 0
+	}
+	return pol.version
 }
 
 // given are the rules that name one subject.

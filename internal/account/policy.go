@@ -64,6 +64,7 @@ func (s *Service) readPolicy(ctx context.Context, generation int64) (*access.Pol
 			return nil, err
 		}
 	}
+	policy = policy.Numbered(v.Version)
 	s.policy.Store(&knownPolicy{under[*access.Policy]{generation, policy}, v.Document})
 	return policy, nil
 }

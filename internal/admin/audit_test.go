@@ -129,6 +129,77 @@ func TestEventObjects(t *testing.T) {
 	}
 }
 
+// TestEventsOfOthers: L-06, who reads the record of a part of the tree sees the
+// events there and learns nothing of others: whatever is asked about those, the
+// answer is the one about what never was.
+func TestEventsOfOthers(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		root := f.as("admin")
+		f.want(root, 200, req{method: "PUT", path: "/policy", contentType: "application/yaml", ifMatch: `"2"`, body: `version: 2
+rules:
+  - name: administrators
+    subjects: ["group:admins"]
+    repositories: ["**"]
+    actions: [admin]
+  - name: auditors-of-a-team
+    subjects: ["user:alice"]
+    repositories: ["team-a/**"]
+    actions: [read-audit]
+`})
+		b := f.as("alice")
+		for i := range 30 {
+			for _, e := range []ledger.Event{
+				{Kind: ledger.Pull, Decision: ledger.Allowed, Principal: "user:mallory", Repository: "team-b/secret", RequestID: "theirs"},
+				{Kind: ledger.Push, Decision: ledger.Denied, Principal: "robot:theirs", Repository: "team-b/secret"},
+				{Kind: ledger.Account, Decision: ledger.Allowed, Principal: "user:admin", Object: "robot:team-b/bot"},
+				{Kind: ledger.Key, Decision: ledger.Allowed, Principal: "user:mallory", Object: "key:theirs"},
+				{Kind: ledger.Pull, Decision: ledger.Allowed, Principal: "robot:ci", Repository: fmt.Sprint("team-a/app", i%3)},
+			} {
+				f.ok(f.ledger.Record(t.Context(), e))
+			}
+			f.ok(f.ledger.Flush(t.Context()))
+		}
+		f.ok(f.ledger.Record(t.Context(), ledger.Event{Kind: ledger.Account, Decision: ledger.Allowed, Principal: "user:admin", Object: "robot:team-a/bot"}))
+		ask := func(query string) string {
+			return f.want(b, 200, req{method: "GET", path: "/audit?" + query}).Body.String()
+		}
+		for i, n := range []string{"1", "7", "1000"} {
+			defer admin.SetStretch([]int64{10_000, 40, 3}[i])()
+			for _, order := range []string{"", "&after=0", "&before=60"} {
+				for theirs, never := range map[string]string{
+					"where=team-b/secret": "where=team-z/none", "where=team-b/**": "where=team-z/**", "who=user:mallory": "who=user:nobody",
+					"who=robot:theirs": "who=robot:nobody", "request=theirs": "request=never", "what=key": "what=none",
+					"who=user:mallory&denied=true": "who=user:nobody&denied=true", "where=team-b/secret&what=pull": "where=team-z/none&what=pull",
+				} {
+					suffix := "&n=" + n + order
+					if got, want := ask(theirs+suffix), ask(never+suffix); got != want {
+						t.Errorf("L-06 %s%s: %s and of what never was %s", theirs, suffix, got, want)
+					}
+				}
+			}
+			seen := 0
+			for next := "n=" + n; next != ""; {
+				var page client.AuditPage
+				f.ok(json.Unmarshal([]byte(ask(next)), &page))
+				for _, e := range page.Items {
+					if seen++; !strings.HasPrefix(e.Repository+strings.TrimPrefix(e.Object, "robot:"), "team-a/") {
+						t.Errorf("L-06: shown %+v", e.Event)
+					}
+				}
+				if page.Anchor != nil || page.Head != nil {
+					t.Error("L-06: the ends of the whole record")
+				}
+				if next = ""; page.Next != "" {
+					next = "n=" + n + "&before=" + page.Next
+				}
+			}
+			if seen != 31 {
+				t.Errorf("%d events in parts of %s, want 31", seen, n)
+			}
+		}
+	})
+}
+
 // changing returns a request for each route that changes something, which is
 // done when root sends it: the sample, or one about things that there are.
 func (f *fixture) changing() []req {

@@ -20,6 +20,12 @@ func (c *call) explain() error {
 		Principal: in.Principal, Claims: in.Claims, Action: access.Action(in.Action), Repository: in.Repository, Tag: in.Tag,
 		Address: in.Address, TLS: in.TLS, Time: c.authority.Now,
 	}
+	switch {
+	case in.PolicyVersion != 0:
+		facts.Groups, facts.Method = in.Groups, in.Method
+	case len(in.Groups) > 0 || in.Method != "":
+		return badRequest("fields \"groups\" and \"method\" are for a version of the past: give \"policyVersion\"")
+	}
 	if in.Time != nil {
 		facts.Time = in.Time.UTC()
 	}
@@ -33,13 +39,35 @@ func (c *call) explain() error {
 	if err := c.authority.CheckManage(access.ManagePolicy, query.Name); err != nil {
 		return err
 	}
-	if err := c.identify(&query, in.Key); err != nil {
+	policy := c.authority.Policy
+	if in.PolicyVersion != 0 {
+		policy, err = c.pastPolicy(in)
+	} else {
+		err = c.identify(&query, in.Key)
+	}
+	if err != nil {
 		return err
 	}
-	x := c.authority.Policy.Explain(query).Within(c.authority.Part(access.ManagePolicy))
+	x := policy.Explain(query).Within(c.authority.Part(access.ManagePolicy))
 	return c.json(http.StatusOK, client.Explanation{
-		Principal: query.Principal.String(), Groups: list(query.Principal.Groups), Explanation: x,
+		Principal: query.Principal.String(), Groups: list(query.Principal.Groups), PolicyVersion: policy.Version(), Explanation: x,
 	})
+}
+
+// pastPolicy returns the version that in asks.
+func (c *call) pastPolicy(in client.Question) (*access.Policy, error) {
+	if in.Key != "" {
+		return nil, badRequest("fields \"key\" and \"policyVersion\": give one; what a key kept then is not known")
+	}
+	v, err := c.door.Accounts.PolicyVersion(c.r.Context(), in.PolicyVersion)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := access.ParsePolicy([]byte(v.Document))
+	if err != nil {
+		return nil, err
+	}
+	return policy.Numbered(v.Version), nil
 }
 
 // identify completes a local principal with what is true of its account now, and

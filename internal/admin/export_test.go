@@ -40,3 +40,10 @@ func (header) WriteHeader(int)             {}
 
 // Decode is the strict reader of bodies.
 func Decode(b []byte, out any) error { return decode(b, out) }
+
+// SetStretch is for tests with few events. It returns what restores it.
+func SetStretch(n int64) (restore func()) {
+	old := stretch
+	stretch = n
+	return func() { stretch = old }
+}

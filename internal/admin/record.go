@@ -48,7 +48,7 @@ func (rt route) about() (kind ledger.Kind, action string) {
 	switch {
 	case kinds[last] == ledger.Password:
 		kind = ledger.Password
-	case rt.method == http.MethodPost && len(parts) > 1 && !strings.HasPrefix(last, "{"):
+	case rt.kind == quiet, rt.method == http.MethodPost && len(parts) > 1 && !strings.HasPrefix(last, "{"):
 		action = last
 	}
 	if named, more, _ := strings.Cut(rt.kind, "."); rt.kind != "" && rt.kind != quiet {

@@ -185,12 +185,18 @@ type Question struct {
 	TLS        bool              `json:"tls,omitempty"`
 	Time       *time.Time        `json:"time,omitempty"` // absent: now
 	Key        string            `json:"key,omitempty"`  // id of the access key that it comes with
+	// PolicyVersion asks a version of the past instead of the policy in force.
+	// Groups and Method (how it was proven) are then as given, and not looked up.
+	PolicyVersion int64    `json:"policyVersion,omitempty"`
+	Groups        []string `json:"groups,omitempty"`
+	Method        string   `json:"method,omitempty"`
 }
 
 // An Explanation is the answer: the decision, and why.
 type Explanation struct {
-	Principal string   `json:"principal"`
-	Groups    []string `json:"groups"`
+	Principal     string   `json:"principal"`
+	Groups        []string `json:"groups"`
+	PolicyVersion int64    `json:"policyVersion,omitempty"` // of the policy that was asked
 	access.Explanation
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 )
 
 // A Hash stands for an event and for all before it. The first event follows the
@@ -123,10 +125,12 @@ func ParseLine(line []byte) (Sealed, error) {
 type Chain struct {
 	at      Link
 	started bool
+	first   int64 // the event that it began after
+	removed int64 // the last of the events that are gone, as one of them tells
 }
 
 // From returns a chain that must go on after l.
-func From(l Link) Chain { return Chain{at: l, started: true} }
+func From(l Link) Chain { return Chain{at: l, started: true, first: l.Seq} }
 
 // At returns the place of the last event.
 func (c *Chain) At() Link { return c.at }
@@ -144,7 +148,39 @@ func (c *Chain) Add(s Sealed) error {
 	case s.Prev != c.at.Hash:
 		return fmt.Errorf("%w: event %d does not follow event %d as it is now", ErrBroken, s.Seq, c.at.Seq)
 	}
+	if !c.started {
+		c.first = s.Seq - 1
+	}
+	if s.Kind == Audit && s.Action == removal {
+		if n, err := strconv.ParseInt(s.Detail["last"], 10, 64); err == nil {
+			c.removed = n
+		}
+	}
 	c.at, c.started = s.Link(), true
+	return nil
+}
+
+// removal is the action of the event that tells what was removed from the
+// beginning; see Removal.
+const removal = "remove"
+
+// Removal is the event of a removal of old events: from first to last, since
+// they are from before a time.
+func Removal(first, last int64, before time.Time) Event {
+	return Event{Kind: Audit, Action: removal, Decision: Allowed, Principal: System, Detail: map[string]string{
+		"first": strconv.FormatInt(first, 10), "last": strconv.FormatInt(last, 10), "before": before.UTC().Format(time.RFC3339),
+	}}
+}
+
+// First returns the number of the first event, or of the one that it would be.
+func (c *Chain) First() int64 { return c.first + 1 }
+
+// Accounted checks that an event tells of the removal of those before the
+// chain: the newest removal is always in what is left. Errors: ErrBroken.
+func (c *Chain) Accounted() error {
+	if c.first != 0 && c.removed != c.first {
+		return fmt.Errorf("%w: the events up to %d are gone, and none tells that they were removed", ErrBroken, c.first)
+	}
 	return nil
 }
 

@@ -73,6 +73,8 @@ type Event struct {
 	Reason   string    `json:"reason,omitempty"` // of what was not allowed
 	// Rule is the name of the rule or protection that decided.
 	Rule string `json:"rule,omitempty"`
+	// PolicyVersion is that of the policy which decided.
+	PolicyVersion int64 `json:"policyVersion,omitempty"`
 
 	Principal string            `json:"principal"` // "user:alice", "anonymous", System
 	Issuer    string            `json:"issuer,omitempty"`
@@ -124,7 +126,7 @@ func (e *Event) Set(name, value string) {
 func (e *Event) Of(au access.Authority) {
 	id := au.Identity
 	e.By(id)
-	e.Token = au.Token.ID
+	e.Token, e.PolicyVersion = au.Token.ID, au.Policy.Version()
 	e.From(au.Origin)
 }
 
@@ -155,6 +157,9 @@ func (e *Event) Deny(au access.Authority, why *access.Denied) {
 	q := access.Query{Action: why.Action, Tag: why.Tag, AnyTag: why.Tag == ""}
 	if why.Resource != access.API {
 		q.Name = why.Resource.Name
+	}
+	if q.Name != e.Repository {
+		e.Set("over", q.Name) // of an administrative right
 	}
 	d := au.Decide(q)
 	e.Rule = cmp.Or(why.Protection, name(d.Protection), name(d.Rule))

@@ -246,6 +246,7 @@ func TestAuditRemove(t *testing.T) {
 		if len(got) != 30*3+int(rounds) || got[0].Seq != 61 {
 			t.Errorf("%d events left, from %d", len(got), got[0].Seq)
 		}
+		must(t, verify(t, db))
 		if last := got[len(got)-1]; last.Kind != ledger.Audit || last.Detail["last"] != "60" {
 			t.Errorf("the last event is %s", last.Line())
 		}
@@ -265,23 +266,72 @@ func TestAuditTampered(t *testing.T) {
 		{"swap", `UPDATE audit_event SET seq = 100 - seq WHERE seq IN (6, 9)`},
 		{"move the anchor", `UPDATE audit_link SET seq = 4 WHERE id = 0`},
 		{"move the end", `UPDATE audit_link SET seq = 11 WHERE id = 1`},
+		{"delete the beginning and move the anchor", `DELETE FROM audit_event WHERE seq <= 6; DELETE FROM audit_batch WHERE last <= 6;
+			UPDATE audit_link SET seq = 6, hash = (SELECT prev FROM audit_batch WHERE first = 7) WHERE id = 0`},
+		{"edit and compute its hash", `UPDATE audit_event SET canonical = '{canonical}', hash = x'{hash}' WHERE seq = 6`},
+		{"edit the end and compute its hash", `UPDATE audit_event SET canonical = '{end canonical}', hash = x'{end hash}' WHERE seq = 12`},
+		{"swap and compute the hash of the first", `UPDATE audit_event SET seq = 100 - seq WHERE seq IN (3, 6); UPDATE audit_event SET seq = 6 WHERE seq = 97;
+			UPDATE audit_event SET seq = 3 WHERE seq = 94; UPDATE audit_event SET canonical = replace(canonical, '"seq":3,', '"seq":6,') WHERE seq = 6;
+			UPDATE audit_event SET canonical = '{swapped canonical}', hash = x'{swapped hash}' WHERE seq = 3`},
 	} {
 		t.Run("L-05 "+c.name, func(t *testing.T) {
 			db := metadatatest.Open(t, metadatatest.SQLite(t), metadata.Options{})
 			for range 4 {
 				must(t, db.Ledger().Append(t.Context(), []ledger.Event{pull("user:a", "r", time.Now()), pull("user:a", "r", time.Now()), {Kind: ledger.Login, Principal: "user:a"}}))
 			}
+			events := record(t, db, ledger.Query{Limit: 100})
+			forge := func(at int64, e ledger.Event) ledger.Sealed {
+				e.Principal = "user:b"
+				return ledger.Seal(ledger.Link{Seq: at - 1, Hash: events[at-1].Prev}, e)
+			}
+			one, end, swapped := forge(6, events[5].Event), forge(12, events[11].Event), forge(3, events[5].Event)
+			text := strings.NewReplacer("{canonical}", string(one.Canonical()), "{hash}", one.Hash.String(),
+				"{end canonical}", string(end.Canonical()), "{end hash}", end.Hash.String(),
+				"{swapped canonical}", string(swapped.Canonical()), "{swapped hash}", swapped.Hash.String()).Replace(c.text)
 			must(t, db.Write(t.Context(), func(exec metadata.Exec) error {
-				n, err := exec(c.text)
-				if err == nil && n == 0 {
-					err = errors.New("nothing was changed")
+				for statement := range strings.SplitSeq(text, ";") {
+					n, err := exec(statement)
+					if err == nil && n == 0 {
+						err = errors.New("nothing was changed")
+					}
+					if err != nil {
+						return err
+					}
 				}
-				return err
+				return nil
 			}))
 			if err := verify(t, db); !errors.Is(err, ledger.ErrBroken) {
 				t.Errorf("not found: %v", err)
 			}
 		})
+	}
+}
+
+// TestAuditRewritten: who can write the database can also cut off the end with its
+// count. Only who has noted a place of the record elsewhere finds that out: it
+// does not go through there any more.
+func TestAuditRewritten(t *testing.T) {
+	db := metadatatest.Open(t, metadatatest.SQLite(t), metadata.Options{})
+	for range 4 {
+		must(t, db.Ledger().Append(t.Context(), []ledger.Event{{Kind: ledger.Login, Principal: "user:a"}}))
+	}
+	_, noted, err := db.Ledger().Ends(t.Context())
+	must(t, err)
+	must(t, db.Write(t.Context(), func(exec metadata.Exec) error {
+		_, err := exec(`DELETE FROM audit_event WHERE seq > 2`)
+		if err == nil {
+			_, err = exec(`UPDATE audit_link SET seq = 2, hash = (SELECT hash FROM audit_event WHERE seq = 2) WHERE id = 1`)
+		}
+		return err
+	}))
+	must(t, verify(t, db))
+	for range 4 { // it goes on, over the place that was noted
+		must(t, db.Ledger().Append(t.Context(), []ledger.Event{{Kind: ledger.Login, Principal: "user:b"}}))
+	}
+	for _, s := range record(t, db, ledger.Query{Limit: 100}) {
+		if s.Link() == noted {
+			t.Error("the record still goes through what was cut off")
+		}
 	}
 }
 
@@ -304,7 +354,7 @@ func verify(t *testing.T, db *metadata.DB) error {
 			}
 		}
 		if !page.Next.Given {
-			return chain.EndsAt(head)
+			return errors.Join(chain.EndsAt(head), chain.Accounted())
 		}
 		q.After = page.Next
 	}

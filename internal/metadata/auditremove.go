@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/ledger"
@@ -36,8 +35,7 @@ func (b book) Remove(ctx context.Context, before time.Time, limit int64) (int64,
 			return err
 		}
 		removed = to - from
-		return t.record(ctx, ledger.Event{Kind: ledger.Audit, Action: "remove", Decision: ledger.Allowed, Principal: ledger.System,
-			Detail: map[string]string{"first": strconv.FormatInt(from+1, 10), "last": strconv.FormatInt(to, 10), "before": before.UTC().Format(time.RFC3339)}})
+		return t.record(ctx, ledger.Removal(from+1, to, before))
 	})
 	return removed, wrap(err, "remove old audit events")
 }

@@ -64,6 +64,7 @@ func (s *Service) answer(ctx context.Context, req request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	req.event.PolicyVersion = policy.Version()
 	return s.issue(ctx, req, id, s.grant(policy, id, req))
 }
 
