@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // How often is looked whether there is a certificate, and asked again for one:
@@ -51,16 +51,12 @@ type acmeSource struct {
 
 // openACME takes the listener's certificates from an ACME server, if that is
 // configured.
-func (s *Server) openACME() error {
+func (s *Server) openACME(sealer *token.Sealer) (err error) {
 	c := s.config
 	if !c.ACME.AcceptTerms {
 		return nil
 	}
-	key, err := openACMEKey(filepath.Join(c.Data, "keys", "acme.kek"))
-	if err != nil {
-		return err
-	}
-	cache := newACMECache(s.rooms.db.ACME(), key, c.ACME.Directory, s.now, s.log)
+	cache := newACMECache(s.rooms.db.ACME(), sealer, c.ACME.Directory, s.now, s.log)
 	if s.acme.source, err = newACME(c, cache, s.now, s.log); err != nil {
 		return err
 	}

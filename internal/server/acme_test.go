@@ -3,10 +3,10 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,26 +18,27 @@ import (
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
-func newACMEKey(t *testing.T) *server.ACMEKey {
+func newSealer(t *testing.T) *token.Sealer {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys", "acme.kek")
-	if _, err := server.OpenACMEKey(path); err != nil {
-		t.Fatal(err)
-	}
-	key, err := server.OpenACMEKey(path) // as at the second start
+	kek, err := token.NewKEK(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	s, err := token.NewSealer(kek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // what ACME needs rests sealed; what cannot be opened is made anew.
 func TestACMECache(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
-		ctx, key := t.Context(), newACMEKey(t)
-		cache := server.NewACMECache(db.ACME(), key, "https://a.test/dir", time.Now, slog.New(slog.DiscardHandler))
+		ctx, sealer := t.Context(), newSealer(t)
+		cache := server.NewACMECache(db.ACME(), sealer, "https://a.test/dir", time.Now, slog.New(slog.DiscardHandler))
 		miss := func(c autocert.Cache, key string) {
 			t.Helper()
 			if data, err := c.Get(ctx, key); !errors.Is(err, autocert.ErrCacheMiss) {
@@ -55,7 +56,7 @@ func TestACMECache(t *testing.T) {
 		for _, name := range []string{"host", server.ACMEPrefix(cache) + "host"} {
 			if v, err := db.ACME().Find(ctx, name); err == nil {
 				rows++
-				if bytes.Contains(v.Sealed, []byte("PRIVATE")) || v.KEK != server.ACMEKeyID(key) {
+				if bytes.Contains(v.Sealed, []byte("PRIVATE")) || v.KEK != sealer.ID() {
 					t.Errorf("%s rests as %q under %s", name, v.Sealed, v.KEK)
 				}
 				// One row's content does not open in another's place.
@@ -68,8 +69,8 @@ func TestACMECache(t *testing.T) {
 			t.Errorf("%d rows", rows)
 		}
 		miss(cache, "moved")
-		miss(server.NewACMECache(db.ACME(), key, "https://b.test/dir", time.Now, slog.New(slog.DiscardHandler)), "host")
-		miss(server.NewACMECache(db.ACME(), newACMEKey(t), "https://a.test/dir", time.Now, slog.New(slog.DiscardHandler)), "host")
+		miss(server.NewACMECache(db.ACME(), sealer, "https://b.test/dir", time.Now, slog.New(slog.DiscardHandler)), "host")
+		miss(server.NewACMECache(db.ACME(), newSealer(t), "https://a.test/dir", time.Now, slog.New(slog.DiscardHandler)), "host")
 		before := db.Queries()
 		miss(cache, strings.Repeat("x", 1000))
 		if db.Queries() != before {
@@ -90,7 +91,7 @@ func TestACMEHandshakes(t *testing.T) {
 	c := config.Default()
 	c.ACME.AcceptTerms, c.ACME.Hosts, c.ACME.Directory = true, []string{"a.test", "b.test"}, "https://127.0.0.1:1/dir"
 	log := &lines{}
-	get, err := server.NewACME(c, server.NewACMECache(db.ACME(), newACMEKey(t), "x", time.Now, log.logger()), time.Now, log.logger())
+	get, err := server.NewACME(c, server.NewACMECache(db.ACME(), newSealer(t), "x", time.Now, log.logger()), time.Now, log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,17 +123,6 @@ func TestACMEHandshakes(t *testing.T) {
 }
 
 func TestACMEFiles(t *testing.T) {
-	keys := t.TempDir()
-	bad := filepath.Join(keys, "bad.kek")
-	write(t, bad, []byte("short\n"))
-	_, err := server.OpenACMEKey(bad)
-	hasHint(t, err, "holds no key")
-	if err := os.Chmod(bad, 0o640); err != nil {
-		t.Fatal(err)
-	}
-	_, err = server.OpenACMEKey(bad)
-	hasHint(t, err, "can be read by others")
-
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	write(t, path("short"), []byte("eA\n"))

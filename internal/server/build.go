@@ -77,7 +77,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.openACME(); err != nil {
+	if err := s.openACME(sealer); err != nil {
 		return err
 	}
 	if err := s.openClientAuthorities(); err != nil {

@@ -91,18 +91,11 @@ func NewACME(c config.Config, cache autocert.Cache, now func() time.Time, log *s
 	return a.get, nil
 }
 
-// ACMEKey seals what ACME needs.
-type ACMEKey = acmeKey
-
-// ACMEKeyID names a key.
-func ACMEKeyID(k *acmeKey) string { return k.id }
-
 // ACMEPrefix is what the names of a cache begin with in the database.
 func ACMEPrefix(c *acmeCache) string { return c.prefix }
 
 var (
 	NewACMECache = newACMECache
-	OpenACMEKey  = openACMEKey
 	NewTLS       = newTLS
 	PathFault    = pathFault
 	RawPath      = rawPath
