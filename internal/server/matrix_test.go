@@ -216,7 +216,8 @@ func healthPaths(t *testing.T) []string {
 func (m *matrix) cell(row matrixRow, role string, k kind) byte {
 	m.t.Helper()
 	c := m.credentials[role][k.letter]
-	if c == (credential{}) && !(role == "anonymous" && k.letter == '-') {
+	nowhere := c == (credential{}) && !(role == "anonymous" && k.letter == '-')
+	if nowhere || c.certificate != nil && row.slot != inHeader {
 		return '.'
 	}
 	w := m.send(m.fill(row, c, role), strings.HasPrefix(row.route, "health "))
@@ -252,6 +253,8 @@ func (m *matrix) fill(row matrixRow, c credential, role string) *http.Request {
 		r.Header.Set(name, value)
 	}
 	switch {
+	case c.certificate != nil:
+		r.TLS = m.connection(c.certificate)
 	case row.slot == asBasic && c != credential{}:
 		name := role
 		if !c.basic {

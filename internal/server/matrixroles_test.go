@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,15 +17,17 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	ft "github.com/sallyport/sallyport/internal/federation/federationtest"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
-// matrixPolicy gives each role its rights, on team/** but for the auditor and
+// matrixPolicy gives each role its rights, and a machine with a client certificate
+// in that role the same, on team/** but for the auditor and
 // the administrator, whose rights are for the whole registry.
 const matrixPolicy = `version: 2
 rules:
   - name: administrators
-    subjects: ["user:admin"]
+    subjects: ["user:admin", {issuer: "x509:matrix", name: "spiffe://matrix.test/admin"}]
     repositories: ["**"]
     actions: [pull, push, delete, admin]
   - name: open
@@ -30,23 +35,23 @@ rules:
     repositories: ["open/**"]
     actions: [pull]
   - name: pullers
-    subjects: ["user:puller"]
+    subjects: ["user:puller", {issuer: "x509:matrix", name: "spiffe://matrix.test/puller"}]
     repositories: ["team/**"]
     actions: [pull]
   - name: creators
-    subjects: ["user:creator"]
+    subjects: ["user:creator", {issuer: "x509:matrix", name: "spiffe://matrix.test/creator"}]
     repositories: ["team/**"]
     actions: [pull, create-tag]
   - name: pushers
-    subjects: ["user:pusher"]
+    subjects: ["user:pusher", {issuer: "x509:matrix", name: "spiffe://matrix.test/pusher"}]
     repositories: ["team/**"]
     actions: [pull, push, delete]
   - name: managers-of-team
-    subjects: ["user:manager"]
+    subjects: ["user:manager", {issuer: "x509:matrix", name: "spiffe://matrix.test/manager"}]
     repositories: ["team/**"]
     actions: [manage-policy, manage-accounts, manage-keys, read-audit]
   - name: auditors
-    subjects: ["user:auditor"]
+    subjects: ["user:auditor", {issuer: "x509:matrix", name: "spiffe://matrix.test/auditor"}]
     repositories: ["**"]
     actions: [read-audit]
 `
@@ -72,14 +77,19 @@ var kinds = []kind{
 	{'R', "one whose session was revoked"},
 	{'r', "one whose key was revoked"},
 	{'F', "one of another registry with the same name"},
+	{'C', "a client certificate on the connection, of a machine with the rights of the role"},
+	{'c', "an access token that came of that certificate"},
+	{'U', "a client certificate that somebody else's authority has signed for the same name"},
 	{'k', "the access key itself, as a bearer token"},
 	{'i', "the identity token itself, as a bearer token"},
 }
 
-// A credential is what a request carries: with Basic, or as a bearer token.
+// A credential is what a request carries: with Basic, or as a bearer token, or
+// the certificate of its connection.
 type credential struct {
-	secret string
-	basic  bool
+	secret      string
+	basic       bool
+	certificate *x509.Certificate
 }
 
 // A matrix is a server in this process, whose handlers are asked directly.
@@ -90,6 +100,7 @@ type matrix struct {
 	n             int // of requests that a row made
 	credentials   map[string]map[byte]credential
 	admin         string // an access token
+	ca, stranger  *ft.CA // of client certificates: ours, and one of the same name
 
 	mu     sync.Mutex
 	passed time.Duration
@@ -156,7 +167,10 @@ func startMatrix(t *testing.T, change ...func(*config.Config)) *matrix {
 	if err := os.WriteFile(c.AdminPasswordFile, []byte(matrixPassword("admin")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := &matrix{t: t}
+	m := &matrix{t: t, ca: ft.NewCA(t, "clients"), stranger: ft.NewCA(t, "clients")}
+	authority := filepath.Join(t.TempDir(), "clients.pem")
+	ft.Write(t, authority, ft.PEM(m.ca))
+	c.TLS.ClientAuthorities = []config.ClientAuthority{{Name: "matrix", CA: authority, Identity: "spiffe"}}
 	m.Server = start(t, c, server.Options{Now: m.now}).Server
 	m.front, m.health = m.Handlers()
 	return m
@@ -178,8 +192,13 @@ func (m *matrix) credentialsOf(role string, other *matrix) map[byte]credential {
 	narrowed, narrowedKey := m.key(role, `,"repositories":["team/app"],"actions":["pull"]`)
 	revoked, revokedKey := m.key(role, "")
 	ended := m.login(role, matrixPassword(role), allScopes)
+	machine := ft.URI("spiffe://matrix.test/" + role)
+	certificate, strangers := m.ca.Client(machine).Leaf, m.stranger.Client(machine).Leaf
 	out := map[byte]credential{
-		'b': {matrixPassword(role), true},
+		'b': {secret: matrixPassword(role), basic: true},
+		'C': {certificate: certificate},
+		'c': bearer(m.certified(certificate)),
+		'U': {certificate: strangers},
 		'P': bearer(byPassword.access),
 		'S': bearer(m.refresh(byPassword.identity, allScopes)),
 		'K': bearer(m.login("any", key, allScopes).access),
@@ -215,6 +234,24 @@ func (m *matrix) login(name, password, scope string) login {
 	}
 	m.read(m.must(r), &out)
 	return login{out.Access, out.Identity}
+}
+
+// certified returns an access token that came of a client certificate.
+func (m *matrix) certified(c *x509.Certificate) string {
+	m.t.Helper()
+	r := m.request("GET", "/token?"+scopes(allScopes), "")
+	r.TLS = m.connection(c)
+	var out struct {
+		Access string `json:"access_token"`
+	}
+	m.read(m.must(r), &out)
+	return out.Access
+}
+
+// connection is one on which the client has presented c.
+func (m *matrix) connection(c *x509.Certificate) *tls.ConnectionState {
+	host, _, _ := net.SplitHostPort(m.Address())
+	return &tls.ConnectionState{ServerName: host, PeerCertificates: []*x509.Certificate{c}}
 }
 
 func (m *matrix) refresh(identity, scope string) string {
