@@ -26,7 +26,7 @@ type certified struct {
 	crlFile string
 }
 
-func newCertified(f *fixture) certified {
+func newCertified(f *fixture, change ...func(*token.Options)) certified {
 	dir := f.t.TempDir()
 	c := certified{f, ft.NewCA(f.t, "root"), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "crl.pem")}
 	f.pass(time.Since(f.clock())) // certificates are made by the real clock
@@ -36,10 +36,14 @@ func newCertified(f *fixture) certified {
 		{Name: "build", CA: c.caFile, CRL: c.crlFile, Identity: federation.SPIFFE},
 	}, federation.Options{Now: f.clock, Logger: f.logger()})
 	f.ok(err)
+	o := token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()}
+	for _, set := range change {
+		set(&o)
+	}
 	s, err := token.New(f.ctx(), token.Deps{
 		Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
 		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Certificates: proving, Sealer: f.sealer,
-	}, token.Options{Issuer: issuer, Service: service, Now: f.clock, Logger: f.logger()})
+	}, o)
 	f.ok(err)
 	f.t.Cleanup(func() { s.Close() })
 	f.s = s

@@ -1,78 +1,169 @@
 package token_test
 
 import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	ft "github.com/sallyport/sallyport/internal/federation/federationtest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
-// T-14: each credential of ours in each slot. Only the marked ones are taken:
-// an access token where a bearer goes, an identity token where a refresh token
-// goes, and these two's opaque cousins where a password goes, as decided at the
-// top of THREATS.md.
+// taken says which credentials each slot takes: an access token where a bearer
+// goes, an identity token where a refresh token goes, and these two's opaque
+// cousins where a password goes, as decided at the top of THREATS.md. No slot
+// takes anything else.
+var taken = map[string][]string{
+	"bearer":                           {"access token", "access token of a session", "access token of a certificate"},
+	"Basic password":                   {"password", "access key", "successor of a key", "identity token"},
+	"Basic password of another":        {"access key", "successor of a key", "identity token"},
+	"Basic password of nobody":         {"access key", "successor of a key", "identity token"},
+	"Basic password, another registry": {"password", "access key", "successor of a key", "identity token for another registry"},
+	"POST password":                    {"password", "access key", "successor of a key", "identity token"},
+	"POST refresh_token":               {"identity token"},
+	"POST refresh_token, another":      {"identity token for another registry"},
+}
+
+// T-14: each credential of ours, live ones and ended ones and what tells about
+// them, in each slot.
 func TestCredentialMatrix(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
-		login := f.login("alice")
-		_, key := f.key(user("alice"), account.NewKey{})
-		sessions, err := f.s.Sessions(f.ctx(), "")
-		f.ok(err)
-		keys, err := f.accounts.ListKeys(f.ctx(), "")
-		f.ok(err)
-		jti := claims(t, login.Token)["jti"].(string)
-		foreign := "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkcC50ZXN0In0.c2ln"
-		credentials := map[string]string{
-			"password": password("alice"), "access key": key, "identity token": login.RefreshToken, "access token": login.Token,
-			"foreign ID token": foreign, "session id": sessions[0].ID, "key id": keys[0].ID, "jti": jti, "account id": keys[0].AccountID,
+		c := newCertified(f, func(o *token.Options) { o.Services, o.Lifetime = []string{other}, 24*time.Hour })
+		credentials, slots := c.credentials(), f.slots()
+		for slot := range taken {
+			if slots[slot] == nil {
+				t.Errorf("there is no slot %q", slot)
+			}
 		}
-		issued := func(r *http.Request) bool { return f.do(r).status == http.StatusOK }
-		slots := map[string]func(secret string) bool{
-			"bearer": func(s string) bool {
-				_, err := f.s.Authorize(f.ctx(), s)
-				if err != nil && !errors.Is(err, access.ErrInvalidToken) {
-					t.Errorf("Authorize: %v", err)
-				}
-				return err == nil
-			},
-			"Basic password":            func(s string) bool { return issued(get("", "alice:"+s)) },
-			"Basic password of another": func(s string) bool { return issued(get("", "bob:"+s)) },
-			"Basic password of nobody":  func(s string) bool { return issued(get("", ":"+s)) },
-			"Basic name":                func(s string) bool { return issued(get("", s+":")) },
-			"POST password": func(s string) bool {
-				return issued(post(form("grant_type", "password", "username", "alice", "password", s)))
-			},
-			"POST username": func(s string) bool {
-				return issued(post(form("grant_type", "password", "username", s, "password", "x")))
-			},
-			"POST refresh_token": func(s string) bool { return issued(post(refreshForm(s))) },
-			"Bearer at /token": func(s string) bool {
-				r := get("", "")
-				r.Header.Set("Authorization", "Bearer "+s)
-				return issued(r)
-			},
-			"?access_token": func(s string) bool { return issued(get("access_token="+s, "")) },
-			"?token":        func(s string) bool { return issued(get("token="+s, "")) },
-		}
-		taken := map[string][]string{
-			"bearer":                    {"access token"},
-			"Basic password":            {"password", "access key", "identity token"},
-			"Basic password of another": {"access key", "identity token"},
-			"Basic password of nobody":  {"access key", "identity token"},
-			"POST password":             {"password", "access key", "identity token"},
-			"POST refresh_token":        {"identity token"},
-		}
-		for slot, try := range slots {
-			for name, secret := range credentials {
-				want := false
-				for _, n := range taken[slot] {
-					want = want || n == name
-				}
-				if got := try(secret); got != want {
+		for _, slot := range slices.Sorted(maps.Keys(slots)) {
+			for _, name := range slices.Sorted(maps.Keys(credentials)) {
+				f.pass(20 * time.Second) // so that wrong passwords are not slowed down
+				want := slices.Contains(taken[slot], name)
+				if got := slots[slot](credentials[name]); got != want {
 					t.Errorf("%s as %s: taken %t, want %t", name, slot, got, want)
 				}
 			}
 		}
 	})
+}
+
+// credentials are alice's, but for the certificate's and those that have ended.
+func (c certified) credentials() map[string]string {
+	f := c.fixture
+	f.t.Helper()
+	loginTo := func(service string) answer {
+		return f.do(get("client_id=docker&offline_token=true&service="+service, "alice:"+password("alice")))
+	}
+	// What has ended: a key after the overlap of its rotation, one that was revoked
+	// and a login with it, and the key of an account that was disabled.
+	old, oldSecret := f.key(user("alice"), account.NewKey{})
+	_, successor, err := f.accounts.RotateKey(f.ctx(), old.ID, time.Minute, account.Creator{})
+	f.ok(err)
+	f.pass(2 * time.Minute)
+	revoked, revokedSecret := f.key(user("alice"), account.NewKey{})
+	ended := f.do(get("client_id=x&offline_token=true&service="+service, "any:"+revokedSecret))
+	f.ok(f.accounts.RevokeKey(f.ctx(), revoked.ID))
+	_, disabled := f.key(user("carol"), account.NewKey{})
+	f.ok(f.accounts.Disable(f.ctx(), user("carol")))
+
+	client := c.ca.Client(ft.URI(workload))
+	login, foreign := loginTo(service), loginTo(other)
+	key, keySecret := f.key(user("alice"), account.NewKey{})
+	sessions, err := f.s.Sessions(f.ctx(), key.AccountID)
+	f.ok(err)
+	sum := access.NewSecret(keySecret).Sum()
+	_, kid := f.signingKey()
+	return map[string]string{
+		"password": password("alice"), "access key": keySecret, "successor of a key": successor.Reveal(),
+		"identity token": login.RefreshToken, "identity token for another registry": foreign.RefreshToken,
+		"access token":                      f.access("any:"+keySecret, "repository:team-a/app:pull"),
+		"access token of a session":         f.do(post(refreshForm(login.RefreshToken))).Token,
+		"access token of a certificate":     c.token(client).Token,
+		"access token for another registry": foreign.Token,
+
+		"rotated key": oldSecret, "revoked key": revokedSecret, "key of a disabled account": disabled,
+		"identity token of a revoked key": ended.RefreshToken, "access token of a revoked key": ended.Token,
+
+		"client certificate, PEM":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: client.Leaf.Raw})),
+		"client certificate, DER":  base64.StdEncoding.EncodeToString(client.Leaf.Raw),
+		"name in the certificate":  workload,
+		"foreign ID token":         "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkcC50ZXN0In0.c2ln",
+		"session id":               sessions[0].ID,
+		"key id":                   key.ID,
+		"signing key id":           kid,
+		"jti":                      claims(f.t, login.Token)["jti"].(string),
+		"account id":               key.AccountID,
+		"what is kept of a key":    string(sum[:]),
+		"what is kept of it, hex":  hex.EncodeToString(sum[:]),
+		"nothing but the type":     "sallyport_key_",
+		"an access key, truncated": keySecret[:len(keySecret)-1],
+	}
+}
+
+// slots are all the places where a credential may be tried; each says whether it
+// was taken for somebody.
+func (f *fixture) slots() map[string]func(secret string) bool {
+	issued := func(r *http.Request) bool {
+		a := f.do(r)
+		if a.status == http.StatusTooManyRequests {
+			f.t.Errorf("slowed down: %s", a.raw)
+		}
+		return a.status == http.StatusOK && claims(f.t, a.Token)["sub"] != ""
+	}
+	basic := func(query, name string) func(string) bool {
+		return func(s string) bool { return issued(get(query, name+":"+s)) }
+	}
+	formOf := func(field string, pairs ...string) func(string) bool {
+		return func(s string) bool {
+			v := form(pairs...)
+			v.Set(field, s)
+			return issued(post(v))
+		}
+	}
+	inHeader := func(name, prefix string) func(string) bool {
+		return func(s string) bool {
+			r := get("", "")
+			r.Header.Set(name, prefix+url.QueryEscape(s))
+			return issued(r)
+		}
+	}
+	inQuery := func(name string) func(string) bool {
+		return func(s string) bool { return issued(get(url.Values{name: {s}}.Encode(), "")) }
+	}
+	return map[string]func(secret string) bool{
+		"bearer": func(s string) bool {
+			_, err := f.s.Authorize(f.ctx(), s)
+			if err != nil && !errors.Is(err, access.ErrInvalidToken) {
+				f.t.Errorf("Authorize: %v", err)
+			}
+			return err == nil
+		},
+		"Basic password":                   basic("", "alice"),
+		"Basic password of another":        basic("", "bob"),
+		"Basic password of nobody":         basic("", ""),
+		"Basic password, another registry": basic("service="+other, "alice"),
+		"Basic name":                       func(s string) bool { return issued(get("", s+":")) },
+		"POST password":                    formOf("password", "grant_type", "password", "username", "alice"),
+		"POST username":                    formOf("username", "grant_type", "password", "password", "x"),
+		"POST refresh_token":               formOf("refresh_token", "grant_type", "refresh_token", "service", service),
+		"POST refresh_token, another":      formOf("refresh_token", "grant_type", "refresh_token", "service", other),
+		"POST subject_token":               formOf("subject_token", "grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+		"POST assertion":                   formOf("assertion", "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+		"POST code":                        formOf("code", "grant_type", "authorization_code"),
+		"POST client_secret":               formOf("client_secret", "grant_type", "client_credentials", "client_id", "alice"),
+		"Bearer at /token":                 inHeader("Authorization", "Bearer "),
+		"cookie":                           inHeader("Cookie", "token="),
+		"?access_token":                    inQuery("access_token"),
+		"?token":                           inQuery("token"),
+		"?account":                         inQuery("account"),
+	}
 }
