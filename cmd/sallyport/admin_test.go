@@ -22,7 +22,8 @@ import (
 )
 
 // TestAdmin runs the commands that speak to the admin API against servers of
-// their own: the scripts of testdata/admin and the examples of docs/cli.md and docs/api.md.
+// their own: the scripts of testdata/admin and the examples of docs/cli.md,
+// docs/api.md and docs/token-server.md.
 func TestAdmin(t *testing.T) {
 	t.Run("scripts", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
@@ -38,6 +39,7 @@ func TestAdmin(t *testing.T) {
 	})
 	t.Run("docs of the command line", testCLIDocs)
 	t.Run("docs of the API", testAPIDocs)
+	t.Run("docs of the token server", testTokenServerDocs)
 }
 
 // adminPassword is the first password of every server's administrator. All

@@ -17,6 +17,9 @@ import (
 const (
 	cliDocs = "../../docs/cli.md"
 	apiDocs = "../../docs/api.md"
+	// tokenServerDocs is about a registry beside ours, whose files are in
+	// /etc/distribution.
+	tokenServerDocs = "../../docs/token-server.md"
 )
 
 // A shown command is one of a block of a page of docs, with what it prints.
@@ -127,8 +130,15 @@ func testAPIDocs(t *testing.T) {
 			t.Skipf("there is no %s here, which %s shows", tool, apiDocs)
 		}
 	}
-	dir := t.TempDir()
-	s, err := startServer(dir)
+	s := startForDocs(t, "sallyport robot add ci", "sallyport key create --for robot:ci >ci.key")
+	runDocs(t, apiDocs, s)
+}
+
+// startForDocs starts a server, logs in as its administrator, and runs more
+// commands.
+func startForDocs(t *testing.T, commands ...string) *testServer {
+	t.Helper()
+	s, err := startServer(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,15 +147,26 @@ func testAPIDocs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for _, text := range []string{
-		"sallyport login " + s.address + " --username admin --password-stdin --ca-file data/tls/ca.pem <admin-password.txt",
-		"sallyport robot add ci", "sallyport key create --for robot:ci >ci.key",
-	} {
+	login := "sallyport login " + s.address + " --username admin --password-stdin --ca-file data/tls/ca.pem <admin-password.txt"
+	for _, text := range append([]string{login}, commands...) {
 		if out, err := s.shell(text).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", text, err, out)
 		}
 	}
-	runDocs(t, apiDocs, s)
+	return s
+}
+
+// testTokenServerDocs runs docs/token-server.md. Restarting the other registry is
+// all that it does not do: a test of its own runs one with such files.
+func testTokenServerDocs(t *testing.T) {
+	s := startForDocs(t, "mkdir bin distribution", `(echo '#!/bin/sh'; echo 'echo "$@" >>restarts') >bin/systemctl`, "chmod +x bin/systemctl")
+	runDocs(t, tokenServerDocs, s)
+	for file, want := range map[string]string{"distribution/jwks.json": `"kty"`, "restarts": "restart distribution\n", "policy.yaml": "user:erin"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, file))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s holds %q, %v", file, text, err)
+		}
+	}
 }
 
 // shell returns a command of a shell in the server's directory, with its own
@@ -153,7 +174,8 @@ func testAPIDocs(t *testing.T) {
 func (s *testServer) shell(text string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", text)
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.dir, "config"))
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.dir, "config"),
+		"PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
 	return cmd
 }
 
@@ -166,6 +188,9 @@ func runDocs(t *testing.T, page string, s *testServer) {
 		"alice-password.txt": "canary-of-alice\n",
 		"next-password.txt":  "canary-of-the-administrator\ncanary-of-the-next-one\n",
 		"users.htpasswd":     "erin:$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a\n",
+		"auth_config.yml": `users: {erin: {password: "$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a"}}
+acl: [{match: {account: erin, name: "team-a/*"}, actions: [pull, push]}]
+`,
 	} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -179,7 +204,8 @@ func runDocs(t *testing.T, page string, s *testServer) {
 			}
 			return id
 		})
-		out, err := s.shell(strings.ReplaceAll(text, "localhost:5000", s.address)).CombinedOutput()
+		text = strings.NewReplacer("localhost:5000", s.address, "/etc/distribution/", "distribution/").Replace(text)
+		out, err := s.shell(text).CombinedOutput()
 		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 			t.Fatal(err)
 		}
