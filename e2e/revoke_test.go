@@ -84,6 +84,8 @@ type loss struct {
 	token string
 	take  func(one *server)
 	want  int
+	// after is how much later it is gone by itself; it is taken before all others.
+	after time.Duration
 }
 
 // losses makes accounts on one and gets tokens for them from another process.
@@ -102,28 +104,37 @@ func losses(t *testing.T, one, issuer *server) []loss {
 		return secret, anID.FindStringSubmatch(one.CLI("", "key", "list", "--owner", "robot:"+robot, "-o", "json"))[1]
 	}
 	word := map[string]string{}
-	for _, name := range []string{"leaver", "gone", "mover", "outcast", "roamer", "changer", "stayer"} {
+	for _, name := range []string{"leaver", "gone", "mover", "outcast", "roamer", "traveller", "changer", "stayer"} {
 		word[name] = one.AddUser(name)
 	}
 	key, keyID := keyOf("ci")
-	one.CLI("", "group", "add", "dev", "mover", "robot:ci")
-	policy("group:dev", "user:leaver", "user:gone", "user:outcast", "user:roamer", "user:changer", "user:stayer")
+	narrowed, narrowedID := keyOf("narrow")
+	networked, networkedID := keyOf("networks")
+	rotated, rotatedID := keyOf("rotate")
+	one.CLI("", "group", "add", "dev", "mover", "robot:ci", "robot:narrow", "robot:networks", "robot:rotate")
+	others := []string{"group:dev", "user:leaver", "user:gone", "user:roamer", "user:traveller", "user:changer", "user:stayer"}
+	policy(append(others, "user:outcast")...)
 	admin := &pusher{Base: one.Base(), Client: one.HTTP(), User: "admin", Password: adminPassword}
 	must(t, admin.push("team/app", "v1", []byte(`{}`)))
 	by := func(name string, login bool) string { return tokenFor(t, issuer, name, word[name], login) }
 	roamer := by("roamer", true)
 	session := anID.FindStringSubmatch(one.CLI("", "session", "list", "--owner", "user:roamer", "-o", "json"))[1]
 	return []loss{
-		{"key revoked", tokenFor(t, issuer, "robot", key, false), func(one *server) { one.CLI("", "key", "revoke", keyID) }, 401},
-		{"session revoked", roamer, func(one *server) { one.CLI("", "session", "revoke", session) }, 401},
-		{"account disabled", by("leaver", false), func(one *server) { one.CLI("", "user", "disable", "leaver") }, 401},
-		{"account removed", by("gone", false), func(one *server) { one.CLI("", "user", "remove", "gone") }, 401},
+		{"key revoked", tokenFor(t, issuer, "robot", key, false), func(one *server) { one.CLI("", "key", "revoke", keyID) }, 401, 0},
+		{"key narrowed to another action", tokenFor(t, issuer, "robot", narrowed, false), func(one *server) { one.CLI("", "key", "narrow", narrowedID, "--action", "push") }, 403, 0},
+		{"key narrowed to another network", tokenFor(t, issuer, "robot", networked, true), func(one *server) { one.CLI("", "key", "narrow", networkedID, "--network", "198.51.100.0/24") }, 403, 0},
+		{"session revoked", roamer, func(one *server) { one.CLI("", "session", "revoke", session) }, 401, 0},
+		{"logged out everywhere, a session", by("traveller", true), func(one *server) { one.CLI("", "session", "revoke", "--all", "--owner", "user:traveller") }, 401, 0},
+		{"logged out everywhere, a password", by("roamer", false), func(one *server) { one.CLI("", "session", "revoke", "--all", "--owner", "user:roamer") }, 401, 0},
+		{"account disabled", by("leaver", false), func(one *server) { one.CLI("", "user", "disable", "leaver") }, 401, 0},
+		{"account removed", by("gone", false), func(one *server) { one.CLI("", "user", "remove", "gone") }, 401, 0},
 		{"password changed", by("changer", true), func(one *server) {
 			one.CLI("another-password-0123456789\n", "user", "password", "changer", "--password-stdin")
-		}, 401},
-		{"no member of the group", by("mover", false), func(one *server) { one.CLI("", "group", "remove", "dev", "mover") }, 403},
-		{"rule removed", by("outcast", false), func(one *server) { policy("group:dev", "user:stayer") }, 403},
-		{"nothing", by("stayer", false), func(*server) {}, 200},
+		}, 401, 0},
+		{"no member of the group", by("mover", false), func(one *server) { one.CLI("", "group", "remove", "dev", "mover") }, 403, 0},
+		{"rule removed", by("outcast", false), func(one *server) { policy(others...) }, 403, 0},
+		{"nothing", by("stayer", false), func(*server) {}, 200, 0},
+		{"end of the overlap of a rotation", tokenFor(t, issuer, "robot", rotated, true), func(one *server) { one.CLI("", "key", "rotate", rotatedID, "--overlap", "1m") }, 401, time.Minute},
 	}
 }
 
@@ -151,14 +162,22 @@ func TestRevocationOnThreeProcesses(t *testing.T) {
 			one.Login()
 			all := losses(t, one, two)
 			time.Sleep(changesBound) // until everybody has felt the policy
+			begun := time.Now()
+			for _, l := range all {
+				if l.after > 0 {
+					l.take(one)
+				}
+			}
 			for _, l := range all {
 				for _, s := range []*server{one, two, three} {
 					if got := status(t, s, l.token); got != 200 {
 						t.Fatalf("%s: status %d before", l.name, got)
 					}
 				}
-				l.take(one)
-				time.Sleep(changesBound)
+				if l.after == 0 {
+					l.take(one)
+				}
+				time.Sleep(max(0, time.Until(begun.Add(l.after))) + changesBound)
 				for i, s := range []*server{one, two, three} {
 					if got := status(t, s, l.token); got != l.want {
 						t.Errorf("S-33 %s: process %d answers %d, want %d", l.name, i+1, got, l.want)
