@@ -44,6 +44,13 @@ func (au Authority) Part(a Action) Part {
 // Empty reports whether it is no name at all.
 func (p Part) Empty() bool { return len(p.rules) == 0 }
 
+// under returns the part of p that somebody has for good, or under the condition
+// when: nobody may pass on without its condition what a condition gives.
+func (p Part) under(when string) Part {
+	p.rules = slices.DeleteFunc(slices.Clone(p.rules), func(r *rule) bool { return r.when != nil && r.when.text != when })
+	return p
+}
+
 // Whole reports whether it is the whole registry.
 func (p Part) Whole() bool {
 	return p.contains(&pattern{text: anySegments, segments: []string{"*", anySegments}})
@@ -111,7 +118,8 @@ func (e *ChangeError) Error() string {
 // author.Policy. Who manages all of the policy may make any. Who manages it on
 // a part of the tree may add, change and remove the rules and protections
 // that lie wholly in that part, and give administrative rights only where they
-// have them. Errors: *ChangeError; *Denied without the right.
+// have them: where they have one under a condition, under that condition.
+// Errors: *ChangeError; *Denied without the right.
 func CheckChange(author Authority, next *Policy) error {
 	part := author.Part(ManagePolicy)
 	switch {
@@ -131,8 +139,12 @@ func CheckChange(author Authority, next *Policy) error {
 			return &ChangeError{s.name, s.line, fmt.Sprintf("does not lie in the part of the policy that you manage: %s", part)}
 		}
 		for _, a := range (s.actions & bitsAdmin).single() {
-			if !s.inside(author.Part(a)) {
+			have := author.Part(a)
+			if !s.inside(have) {
 				return &ChangeError{s.name, s.line, fmt.Sprintf("gives %s where you do not have it yourself", a)}
+			}
+			if !s.inside(have.under(s.when)) {
+				return &ChangeError{s.name, s.line, fmt.Sprintf("gives %s where you have it under another condition: write the \"when\" of the rule that gives it to you", a)}
 			}
 		}
 	}
@@ -151,6 +163,7 @@ type stated struct {
 	content  string // the same for two that decide the same
 	patterns []pattern
 	actions  actionSet
+	when     string
 }
 
 func (s *stated) inside(p Part) bool {
@@ -161,11 +174,11 @@ func statementsIn(pol *Policy) []stated {
 	var out []stated
 	for _, r := range pol.rules {
 		content := fmt.Sprintf("rule %q %q %q %d %q", r.names.list(), texts(r.patterns), r.except.texts(), r.actions, r.when)
-		out = append(out, stated{r.Name, r.Line, content, r.patterns, r.actions})
+		out = append(out, stated{r.Name, r.Line, content, r.patterns, r.actions, r.when.String()})
 	}
 	for _, p := range pol.protect {
 		content := fmt.Sprintf("protection %q %q %q %d %q", p.except.list(), texts(p.patterns), p.tags, p.actions, p.when)
-		out = append(out, stated{p.Name, p.Line, content, p.patterns, p.actions})
+		out = append(out, stated{p.Name, p.Line, content, p.patterns, p.actions, p.when.String()})
 	}
 	return out
 }

@@ -170,6 +170,46 @@ func TestCheckChange(t *testing.T) {
 	}
 }
 
+// A right that holds under a condition is passed on under that condition alone:
+// whoever has it must not get it for good while the condition holds (S-38).
+func TestCheckChangeKeepsConditions(t *testing.T) {
+	const when, other = `, when: 'client.tls && now < timestamp("2030-01-01T00:00:00Z")'`, `, when: 'client.tls'`
+	rule := func(name, who, where, when string) string {
+		return "  - {name: " + name + `, subjects: ["user:` + who + `"], repositories: ["` + where + `"], actions: [manage-policy, manage-keys]` + when + "}\n"
+	}
+	const root = `  - {name: root, subjects: ["group:admins"], repositories: ["**"], actions: [admin]}` + "\n"
+	const use = `  - {name: use, subjects: ["user:amy"], repositories: ["team-a/x"], actions: [pull]}` + "\n"
+	before := "version: 2\nrules:\n" + root + rule("amys", "amy", "team-a/**", when)
+	for _, c := range []struct {
+		name, before, after string
+		ok                  bool
+	}{
+		{"to herself for good", "", rule("new", "amy", "team-a/**", ""), false},
+		{"to another for good", "", rule("new", "al", "team-a/x/**", ""), false},
+		{"under another condition", "", rule("new", "amy", "team-a/**", other), false},
+		{"under the same", "", rule("new", "al", "team-a/x/**", when), true},
+		{"what is no administrative right", "", use, true},
+		{"who has it for good too", rule("more", "amy", "team-a/**", ""), rule("more", "amy", "team-a/**", "") + rule("new", "al", "team-a/x/**", ""), true},
+		{"who has it for good elsewhere", rule("more", "amy", "team-a/y/**", ""), rule("more", "amy", "team-a/y/**", "") + rule("new", "al", "team-a/x/**", ""), false},
+	} {
+		au := access.Authority{
+			Identity: access.Identity{Principal: user("amy")}, Policy: policy(t, before+c.before),
+			Origin: access.Origin{TLS: true}, Now: noon,
+		}
+		err := access.CheckChange(au, policy(t, before+c.after))
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, is := errors.AsType[*access.ChangeError](err); err != nil && !is {
+			t.Errorf("%s: %T", c.name, err)
+		}
+	}
+	au := access.Authority{Identity: access.Identity{Principal: user("amy")}, Policy: policy(t, before), Origin: access.Origin{TLS: true}, Now: noon}
+	if err := access.CheckChange(au, policy(t, strings.Replace(before, when, "", 1))); err == nil {
+		t.Error("she took the condition out of her own rule")
+	}
+}
+
 func TestPartReplace(t *testing.T) {
 	amy := managing(t, user("amy")).Part(access.ManagePolicy)
 	for _, c := range []struct{ name, doc, shown, want string }{
