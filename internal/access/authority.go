@@ -49,11 +49,26 @@ type Denied struct {
 	// Protection is the name of one that takes away what the principal would
 	// have otherwise. It is "" for who has no right there at all.
 	Protection string
+	// Beyond is set when the principal has Action there, and would give or get
+	// more by it than it may.
+	Beyond Beyond
+}
+
+// A Beyond says who has more than somebody who wants to act as it, or to put
+// somebody into it.
+type Beyond struct {
+	Who    string // "robot:ci", "group:dev"; "" for nobody
+	Rule   string // the name of the rule that gives it, or of a protection
+	Hidden bool   // who wants it may not see that rule
 }
 
 func (e *Denied) Error() string {
 	var b strings.Builder
 	switch {
+	case e.Beyond.Who != "" && e.Beyond.Hidden:
+		return fmt.Sprintf("%s may not do that: the policy gives %s more than %[1]s has or manages", e.Principal, e.Beyond.Who)
+	case e.Beyond.Who != "":
+		return fmt.Sprintf("%s may not do that: by %s, the policy gives %s more than %[1]s has or manages", e.Principal, e.Beyond.Rule, e.Beyond.Who)
 	case e.Action == Admin && e.Resource == API:
 		return fmt.Sprintf("%s has no administrative right", e.Principal)
 	case e.Resource == API:

@@ -43,8 +43,9 @@ func (c *condition) dependsOn(variable string) bool {
 }
 
 const (
-	variableTag  = "tag"
-	variableName = "repository"
+	variableTag    = "tag"
+	variableName   = "repository"
+	variableMethod = "principal.method"
 )
 
 // conditionVariables are what a condition can look at, and the largest size
@@ -58,7 +59,7 @@ var conditionVariables = []struct {
 	{"principal.kind", cel.StringType, 16},
 	{"principal.issuer", cel.StringType, maxOutsiderText},
 	{"principal.groups", cel.ListType(cel.StringType), 1000},
-	{"principal.method", cel.StringType, 16},
+	{variableMethod, cel.StringType, 16},
 	{"claims", cel.MapType(cel.StringType, cel.StringType), 64},
 	{variableName, cel.StringType, 256},
 	{variableTag, cel.StringType, 128},

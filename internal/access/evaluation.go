@@ -89,7 +89,7 @@ func (v *variables) ResolveName(name string) (any, bool) {
 		return p.Issuer, true
 	case "principal.groups":
 		return p.Groups, true
-	case "principal.method":
+	case variableMethod:
 		return v.q.Method, true
 	case "claims":
 		return p.Claims, true

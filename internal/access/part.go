@@ -16,17 +16,9 @@ type Part struct {
 // Part returns where the principal has the administrative right a now. Errors
 // of conditions give nothing, as everywhere.
 func (au Authority) Part(a Action) Part {
-	n := au.Identity.Narrowing
-	if au.Policy == nil || setOf(a)&bitsAdmin == 0 || !n.IsZero() && (!n.AllowsFrom(au.Origin.Address) || !n.leaves(a)) {
+	p, left := au.left(a)
+	if au.Policy == nil || setOf(a)&bitsAdmin == 0 || !left {
 		return Part{}
-	}
-	var p Part
-	for _, text := range n.Repositories {
-		pat, err := parsePattern(text)
-		if err != nil {
-			return Part{}
-		}
-		p.within = append(p.within, pat)
 	}
 	// A condition of an administrative rule does not look at the name.
 	q := Query{
@@ -39,6 +31,23 @@ func (au Authority) Part(a Action) Part {
 		}
 	}
 	return p
+}
+
+// left returns a part of no rules within what the narrowing keeps, and false when
+// it does not keep a at all.
+func (au Authority) left(a Action) (p Part, ok bool) {
+	n := au.Identity.Narrowing
+	if !n.IsZero() && (!n.AllowsFrom(au.Origin.Address) || !n.leaves(a)) {
+		return Part{}, false
+	}
+	for _, text := range n.Repositories {
+		pat, err := parsePattern(text)
+		if err != nil {
+			return Part{}, false
+		}
+		p.within = append(p.within, pat)
+	}
+	return p, true
 }
 
 // Empty reports whether it is no name at all.

@@ -154,3 +154,6 @@ func wantError(t *testing.T, err, want error) {
 		t.Errorf("error %v, want %v", err, want)
 	}
 }
+
+// anybody may be imported.
+func anybody(account.Name) error { return nil }

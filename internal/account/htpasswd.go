@@ -46,10 +46,13 @@ type htpasswdEntry struct {
 // only bcrypt hashes of cost 4 to 12 are taken, and each is replaced by one of
 // ours at the next login. It returns the names added. If any line is bad, or
 // its name taken, it adds nobody. Errors: *ImportError; ErrExists when a name
-// was taken at the same moment.
-func (s *Service) ImportHtpasswd(ctx context.Context, r io.Reader) ([]string, error) {
+// was taken at the same moment; those of may, which is asked about each name.
+func (s *Service) ImportHtpasswd(ctx context.Context, r io.Reader, may func(Name) error) ([]string, error) {
 	entries, bad := parseHtpasswd(r)
 	for _, e := range entries {
+		if err := may(Name{access.User, e.name}); err != nil {
+			return nil, err
+		}
 		switch err := s.free(ctx, Name{access.User, e.name}); {
 		case errors.Is(err, ErrExists), errors.Is(err, ErrRetired):
 			bad = append(bad, LineError{e.line, err.Error()})

@@ -18,7 +18,7 @@ func TestImportIsAllOrNothing(t *testing.T) {
 			"good:" + hash, "alice:" + hash, "", "# note", "nohash", "md5:$apr1$abc", "sha:{SHA}abc",
 			"strong:$2y$13$" + strings.Repeat("a", 53), "Capital:" + hash, "good:" + hash, "fine:" + hash,
 		}, "\n")
-		_, err := f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file))
+		_, err := f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file), anybody)
 		bad, ok := errors.AsType[*account.ImportError](err)
 		if !ok {
 			t.Fatalf("error %v", err)
@@ -38,7 +38,7 @@ func TestImportIsAllOrNothing(t *testing.T) {
 		if users, err := f.s.List(f.ctx(), access.User, "", 10); err != nil || len(users) != 1 {
 			t.Errorf("users after a refused import: %v, %v", users, err)
 		}
-		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("x:"+strings.Repeat("a", 5000)))
+		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("x:"+strings.Repeat("a", 5000)), anybody)
 		if _, ok := errors.AsType[*account.ImportError](err); !ok {
 			t.Errorf("a long line: %v", err)
 		}
@@ -63,13 +63,13 @@ func TestImportIsOneTransaction(t *testing.T) {
 		file := "one:" + hash + "\ntwo:" + hash + "\nthree:" + hash + "\n"
 		s := account.New(racingDirectory{f.db.Directory(), func() { f.user("two", "two keeps a horse") }}, f.db, account.Options{Now: f.clock})
 		defer s.Close()
-		names, err := s.ImportHtpasswd(f.ctx(), strings.NewReader(file))
+		names, err := s.ImportHtpasswd(f.ctx(), strings.NewReader(file), anybody)
 		wantError(t, err, account.ErrExists)
 		if users, err := f.s.List(f.ctx(), access.User, "", 10); err != nil || len(users) != 1 || len(names) != 0 {
 			t.Errorf("users after the race: %v, %v, reported %q", users, err, names)
 		}
 		f.ok(f.s.Remove(f.ctx(), user("two")))
-		names, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file))
+		names, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file), anybody)
 		if users, listed := f.s.List(f.ctx(), access.User, "", 10); err != nil || listed != nil || len(users) != 3 || len(names) != 3 {
 			t.Errorf("users after the import: %v, %v, %q, %v", users, listed, names, err)
 		}

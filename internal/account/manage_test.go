@@ -381,7 +381,7 @@ func TestRetiredNames(t *testing.T) {
 
 		_, err = f.s.AddUser(f.ctx(), "alice", access.NewSecret("another horse of hers"))
 		wantError(t, err, account.ErrRetired)
-		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("alice:$2y$10$"+strings.Repeat("a", 53)))
+		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("alice:$2y$10$"+strings.Repeat("a", 53)), anybody)
 		if bad, ok := errors.AsType[*account.ImportError](err); !ok || bad.Lines[0].Line != 1 {
 			t.Errorf("import of a retired name: %v", err)
 		}

@@ -28,7 +28,7 @@ func TestPasswordFailures(t *testing.T) {
 		f.ok(err)
 		hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("b", 72)), bcrypt.MinCost)
 		f.ok(err)
-		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("bert:"+string(hash)))
+		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("bert:"+string(hash)), anybody)
 		f.ok(err)
 		for _, tt := range []struct{ name, user, password string }{
 			{"I-04 wrong password", "alice", "bob keeps a horse"},
@@ -224,7 +224,7 @@ func TestBcryptIsUpgraded(t *testing.T) {
 		hash, err := bcrypt.GenerateFromPassword([]byte("bert"), bcrypt.MinCost)
 		f.ok(err)
 		file := "# ours\n\nbert:" + strings.Replace(string(hash), "$2a$", "$2y$", 1) + "\r\n"
-		names, err := f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file))
+		names, err := f.s.ImportHtpasswd(f.ctx(), strings.NewReader(file), anybody)
 		if err != nil || len(names) != 1 || names[0] != "bert" {
 			t.Fatalf("import = %v, %v", names, err)
 		}

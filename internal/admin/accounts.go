@@ -72,7 +72,7 @@ func (c *call) addUser() error {
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
-	if err := c.authority.CheckManage(c.route.who.right, in.Name); err != nil {
+	if err := c.mayMake(account.Name{Kind: access.User, Name: in.Name}); err != nil {
 		return err
 	}
 	a, err := c.door.Accounts.AddUser(c.r.Context(), in.Name, in.Password.Secret)
@@ -83,6 +83,26 @@ func (c *call) addUser() error {
 		return err
 	}
 	return c.json(http.StatusCreated, view(a))
+}
+
+// mayMake asks whether the caller may have an account of that name: the policy can
+// have given it something in advance.
+func (c *call) mayMake(n account.Name) error {
+	right := c.route.who.right
+	if err := c.authority.CheckManage(right, n.Name); err != nil {
+		return err
+	}
+	return c.authority.Commands(right, access.Principal{ID: access.ID{Name: n.Name}, Kind: n.Kind})
+}
+
+// mayCommand asks whether the caller, who has the route's right over another
+// account, may get a credential of it. Errors: account.ErrUnknown; *access.Denied.
+func (c *call) mayCommand(n account.Name) error {
+	a, err := c.door.Accounts.Find(c.r.Context(), n)
+	if err != nil {
+		return err
+	}
+	return c.authority.Commands(c.route.who.right, a.Principal())
 }
 
 // sameUser answers with the person that is there, if the password is the same: a
@@ -116,7 +136,7 @@ func (c *call) addRobot() error {
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
-	if err := c.authority.CheckManage(c.route.who.right, in.Name); err != nil {
+	if err := c.mayMake(account.Name{Kind: access.Robot, Name: in.Name}); err != nil {
 		return err
 	}
 	a, err := c.door.Accounts.AddRobot(c.r.Context(), in.Name)
@@ -189,6 +209,9 @@ func (c *call) setPassword() error {
 	case !in.Current.IsZero():
 		return badRequest("field \"current\" is for your own password only")
 	default:
+		if err := c.mayCommand(c.target()); err != nil {
+			return err
+		}
 		err = c.door.Accounts.SetPassword(c.r.Context(), name, in.Password.Secret)
 	}
 	if err != nil {
@@ -202,7 +225,7 @@ func (c *call) importHtpasswd() error {
 	if err != nil {
 		return err
 	}
-	names, err := c.door.Accounts.ImportHtpasswd(c.r.Context(), bytes.NewReader(file))
+	names, err := c.door.Accounts.ImportHtpasswd(c.r.Context(), bytes.NewReader(file), c.mayMake)
 	if err != nil {
 		return err
 	}
@@ -234,6 +257,13 @@ func (c *call) listGroups() error {
 func (c *call) addMember() error {
 	member, err := parseName("member", c.name("member"))
 	if err != nil {
+		return err
+	}
+	a, err := c.door.Accounts.Find(c.r.Context(), member)
+	if err != nil {
+		return err
+	}
+	if err := c.authority.Joins(c.route.who.right, a.Principal(), c.name("group")); err != nil {
 		return err
 	}
 	if err := c.door.Accounts.AddMember(c.r.Context(), c.name("group"), member); err != nil {

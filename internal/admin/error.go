@@ -101,6 +101,9 @@ func (c *call) describe(err error) client.Problem {
 		return c.challenge("authentication required", "")
 	}
 	if denied, ok := errors.AsType[*access.Denied](err); ok {
+		if denied.Beyond.Who != "" {
+			return problem(http.StatusForbidden, "denied", denied.Error()+"; somebody who has all of that must do it")
+		}
 		return problem(http.StatusForbidden, "denied", fmt.Sprintf("%s may not do that here: it takes the right %s, by the policy and with a credential that is not narrowed to less", denied.Principal, denied.Action))
 	}
 	if e, ok := errors.AsType[*refusal](err); ok {

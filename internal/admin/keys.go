@@ -154,6 +154,9 @@ func (c *call) createKey() error {
 		if err := c.authority.CheckManage(c.route.who.right, owner.Name); err != nil {
 			return err
 		}
+		if err := c.mayCommand(owner); err != nil {
+			return err
+		}
 	}
 	if own && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
@@ -246,6 +249,15 @@ func (c *call) rotateKey() error {
 	}
 	if !itself && k.AccountID == c.principal().UID && c.authority.Identity.Proof.KeyID != "" {
 		return errKeyOfKey
+	}
+	if k.AccountID != c.principal().UID {
+		owner, err := parseName("owner", k.Owner)
+		if err != nil {
+			return err
+		}
+		if err := c.mayCommand(owner); err != nil {
+			return err
+		}
 	}
 	overlap := cmp.Or(time.Duration(in.Overlap)*time.Second, defaultOverlap)
 	next, secret, err := c.door.Accounts.RotateKey(c.r.Context(), k.ID, overlap, c.creator())

@@ -162,7 +162,7 @@ func (e *Event) Deny(au access.Authority, why *access.Denied) {
 		e.Set("over", q.Name) // of an administrative right
 	}
 	d := au.Decide(q)
-	e.Rule = cmp.Or(why.Protection, name(d.Protection), name(d.Rule))
+	e.Rule = cmp.Or(why.Beyond.Rule, why.Protection, name(d.Protection), name(d.Rule))
 	if d.Narrowed {
 		e.Reason = ByNarrowing
 	}
