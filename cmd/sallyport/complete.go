@@ -23,10 +23,14 @@ var (
 		"robot show": complete(accountsOf("robot")), "robot disable": complete(accountsOf("robot")), "robot enable": complete(accountsOf("robot")),
 		"robot remove": complete(accountsOf("robot")),
 		"group add":    first(complete(groups), complete(principals)), "group remove": first(complete(groups), complete(principals)),
-		"key revoke": complete(keys), "session revoke": complete(sessions),
+		"key revoke": complete(keys), "key rotate": complete(keys), "key narrow": complete(keys), "session revoke": complete(sessions),
 		"policy rollback": complete(versions),
+		"explain":         first(actions, nothing), "who-can": first(actions, nothing),
 	}
-	flagsOf = map[string]cobra.CompletionFunc{"owner": complete(principals), "for": complete(principals)}
+	flagsOf = map[string]cobra.CompletionFunc{
+		"owner": complete(principals), "for": complete(principals), "as": complete(principals), "who": complete(principals),
+		"action": actions, "version": complete(versions), "base": complete(versions),
+	}
 )
 
 // addCompletion gives the commands below root what completes their arguments.
@@ -73,6 +77,16 @@ func first(one, rest cobra.CompletionFunc) cobra.CompletionFunc {
 		}
 		return rest(cmd, args, typed)
 	}
+}
+
+// actions completes the actions of the policy.
+func actions(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return strings.Fields("pull push create-tag move-tag delete manage-policy manage-accounts manage-keys read-audit operate admin"), cobra.ShellCompDirectiveNoFileComp
+}
+
+// nothing completes what cannot be known, and offers no files for it.
+func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 // accountsOf completes the names of people ("user") or robots.
@@ -136,7 +150,8 @@ func newCompletion() *cobra.Command {
 		Short: "Print a script that completes command lines in bash, zsh, fish or powershell",
 		Long: `Print a script that makes a shell complete command lines: commands, options, and
 the names of accounts, groups, keys, sessions and policy versions, for which the
-server of the last login is asked.`,
+server of the last login is asked. The one for bash needs the package
+bash-completion.`,
 		Example: `  source <(sallyport completion bash)
   sallyport completion zsh >"${fpath[1]}/_sallyport"
   sallyport completion fish >~/.config/fish/completions/sallyport.fish`,

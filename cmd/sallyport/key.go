@@ -59,7 +59,7 @@ of docker login and of every other client, with any user name.
 
 Without --repository and --action the key may do what its owner may do. With
 them it may do no more than they say: patterns as in the policy ("team/app",
-"team/*", "team/**"), and actions pull, push, delete or admin.
+"team/*", "team/**"), and the policy's actions, such as pull or create-tag.
 
 To create a key for yourself, log in with a password: a key cannot make another
 for its own owner, which would go on after the first is revoked. It can rotate

@@ -62,11 +62,13 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sallyport",
 		Short:         "A container registry with two gates: who are you, and what may you do",
+		Version:       versionLine(),
 		Args:          arguments(cobra.NoArgs),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, "run: " + cmd.CommandPath() + " --help"}
 	})

@@ -115,7 +115,7 @@ func (h *door) serve(c *call) {
 		c.fail(err)
 		return
 	}
-	if c.route.method != http.MethodGet {
+	if c.route.changes() {
 		h.Logger.InfoContext(c.r.Context(), "api changed something", "request", c.requestID(),
 			"principal", c.principal().String(), "method", c.route.method, "path", c.r.URL.Path)
 	}

@@ -115,19 +115,31 @@ func passwordUse(p config.Passwords) token.PasswordUse {
 	return token.PasswordsAnywhere
 }
 
+// databaseURL is what the configuration, or the file that it names, says.
+func databaseURL(c config.Config) (config.DatabaseURL, error) {
+	if c.DatabaseFile == "" {
+		return c.Effective().Database, nil
+	}
+	line, err := readSecretLine("database_file", c.DatabaseFile)
+	if err != nil {
+		return config.DatabaseURL{}, err
+	}
+	url, err := config.NewDatabaseURL(line)
+	if err != nil || url.IsZero() {
+		return config.DatabaseURL{}, cannot("write the URL into the first line: postgres://USER:PASSWORD@HOST/NAME", "database_file: %s holds no database URL", c.DatabaseFile)
+	}
+	return url, nil
+}
+
 // openDatabase opens the database that c names.
 func openDatabase(ctx context.Context, c config.Config, o metadata.Options) (*metadata.DB, error) {
-	url, cure := c.Effective().Database, "see whether the database runs, and check database or database_file"
-	if c.DatabaseFile != "" {
-		line, err := readSecretLine("database_file", c.DatabaseFile)
-		if err != nil {
-			return nil, err
-		}
-		if url, err = config.NewDatabaseURL(line); err != nil || url.IsZero() {
-			return nil, cannot("write the URL into the first line: postgres://USER:PASSWORD@HOST/NAME", "database_file: %s holds no database URL", c.DatabaseFile)
-		}
-	} else if c.Database.IsZero() {
+	cure := "see whether the database runs, and check database or database_file"
+	if c.Database.IsZero() && c.DatabaseFile == "" {
 		cure = "see who else uses the data directory, or choose another with --data"
+	}
+	url, err := databaseURL(c)
+	if err != nil {
+		return nil, err
 	}
 	db, err := metadata.Open(ctx, url.Reveal(), o)
 	if err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/federation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -13,12 +14,8 @@ func (s *Server) openClientAuthorities() error {
 	if len(s.config.TLS.ClientAuthorities) == 0 {
 		return nil
 	}
-	var list []federation.ClientAuthority
-	for _, a := range s.config.TLS.ClientAuthorities {
-		list = append(list, federation.ClientAuthority{Name: a.Name, CA: a.CA, CRL: a.CRL, Identity: federation.Identity(a.Identity)})
-	}
 	var err error
-	if s.rooms.certificates, err = federation.NewCertificates(list, federation.Options{Now: s.now, Logger: s.log}); err != nil {
+	if s.rooms.certificates, err = clientAuthorities(s.config, federation.Options{Now: s.now, Logger: s.log}); err != nil {
 		return err
 	}
 	if s.config.TLS.HTTP2 {
@@ -27,6 +24,14 @@ func (s *Server) openClientAuthorities() error {
 	s.tls.NextProtos = append(s.tls.NextProtos, "http/1.1")
 	askForCertificates(s.tls, s.rooms.certificates)
 	return nil
+}
+
+func clientAuthorities(c config.Config, o federation.Options) (*federation.Certificates, error) {
+	var list []federation.ClientAuthority
+	for _, a := range c.TLS.ClientAuthorities {
+		list = append(list, federation.ClientAuthority{Name: a.Name, CA: a.CA, CRL: a.CRL, Identity: federation.Identity(a.Identity)})
+	}
+	return federation.NewCertificates(list, o)
 }
 
 // outsiders is what the token service asks about client certificates: an
