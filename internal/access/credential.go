@@ -42,8 +42,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Format redacts under every verb: without it %d would print the fields.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
-// A Credential is a Password, an AccessKey, an IDToken, a RefreshToken or a
-// Certificate, and knows where it was presented.
+// A Credential is a Password, an AccessKey, an IDToken, a RefreshToken, a
+// ResetCode or a Certificate, and knows where it was presented.
 type Credential interface{ credential() }
 
 type (
@@ -69,6 +69,12 @@ type (
 		Secret Secret
 		From   Origin
 	}
+	// ResetCode is the one-time code with which a person sets a password, in the
+	// form of ResetSecret. It proves nobody anywhere else.
+	ResetCode struct {
+		Secret Secret
+		From   Origin
+	}
 	// Certificate is a client certificate, whose key the other side of the
 	// connection has shown to hold, and what it sent along. It is not verified.
 	Certificate struct {
@@ -81,6 +87,7 @@ func (Password) credential()     {}
 func (AccessKey) credential()    {}
 func (RefreshToken) credential() {}
 func (IDToken) credential()      {}
+func (ResetCode) credential()    {}
 func (Certificate) credential()  {}
 
 // ErrBadCredential is the whole answer to a wrong, revoked, expired, disabled

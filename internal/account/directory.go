@@ -89,6 +89,7 @@ type PolicyVersion struct {
 type Directory interface {
 	Accounts
 	Groups
+	Passwords
 	Networks
 	Keys
 	KeyLife
@@ -118,6 +119,33 @@ type Accounts interface {
 	// RemoveAccount removes the account with its keys, sessions and
 	// memberships, and retires its name. Errors: ErrUnknown.
 	RemoveAccount(ctx context.Context, uid string) error
+}
+
+// A Reset is a one-time code with which a person sets a password, as it is stored.
+type Reset struct {
+	Sum       [32]byte // SHA-256 of the code
+	AccountID string   // the person's UID
+	Name      string   // filled in by look-ups
+	Expires   time.Time
+}
+
+// Passwords change by what somebody has shown for it.
+type Passwords interface {
+	// ChangePassword is Accounts.SetPassword for who has shown the password that was
+	// set at proven. Errors: ErrUnknown when that is no longer the account's, or the
+	// account disabled.
+	ChangePassword(ctx context.Context, uid string, proven time.Time, hash string, at time.Time) error
+	// SaveReset stores a code in place of the account's last one. Disabling the
+	// account, and each change of its password, forgets it. Errors: ErrUnknown, also
+	// when the account is disabled.
+	SaveReset(ctx context.Context, r Reset) error
+	// ResetBySum errors: ErrUnknown. Expired codes are returned: the caller judges.
+	ResetBySum(ctx context.Context, sum [32]byte) (Reset, error)
+	// Redeem is Accounts.SetPassword for the code, which is then gone. Of those who
+	// redeem it at the same moment one succeeds. Errors: ErrUnknown when the code
+	// is not the account's any more, or has expired at at, or the account is
+	// disabled.
+	Redeem(ctx context.Context, r Reset, hash string, at time.Time) error
 }
 
 // Groups are local groups; one exists while it has members.

@@ -158,7 +158,8 @@ func (s *Service) Remove(ctx context.Context, n Name) error {
 }
 
 // SetPassword sets a person's password, as an administrator does, and ends the
-// person's sessions and what else came of the old password, access keys aside. Errors: ErrUnknown, *Invalid, access.ErrBusy.
+// person's sessions, one-time code, and what else came of the old password,
+// access keys aside. Errors: ErrUnknown, *Invalid, access.ErrBusy.
 func (s *Service) SetPassword(ctx context.Context, name string, password access.Secret) error {
 	a, err := s.find(ctx, Name{access.User, name})
 	if err != nil {
@@ -176,8 +177,9 @@ func (s *Service) SetPassword(ctx context.Context, name string, password access.
 
 // ChangePassword sets the password of the person who proves the current one,
 // and ends what SetPassword does. The caller has proven by a token to be that
-// person; of one person's changes one goes on at a time. Errors:
-// access.ErrBadCredential, *access.Throttled, as SetPassword.
+// person; of one person's changes one goes on at a time. A password that was
+// replaced meanwhile was not the current one. Errors: access.ErrBadCredential,
+// *access.Throttled, *Invalid, access.ErrBusy.
 func (s *Service) ChangePassword(ctx context.Context, name string, current, next access.Secret, from access.Origin) error {
 	if err := s.CheckPassword(name, next); err != nil {
 		return err
@@ -189,10 +191,18 @@ func (s *Service) ChangePassword(ctx context.Context, name string, current, next
 		return access.ErrBusy
 	}
 	defer s.changing.Delete(name)
-	if err := s.proveAgain(ctx, access.Password{Name: name, Secret: current, From: from}); err != nil {
+	a, err := s.proveAgain(ctx, access.Password{Name: name, Secret: current, From: from})
+	if err != nil {
 		return err
 	}
-	return s.SetPassword(ctx, name, next)
+	hash, err := s.hashNew(ctx, name, next)
+	if err != nil {
+		return err
+	}
+	if err := s.dir.ChangePassword(ctx, a.UID, a.PasswordSet, hash, s.now()); err != nil {
+		return notFoundIsBad("change password of "+name, err)
+	}
+	return nil
 }
 
 // AddMember puts an account into a local group, which exists while it has

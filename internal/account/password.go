@@ -122,15 +122,15 @@ func (s *Service) throttled(ctx context.Context, at pair, by standing, p access.
 
 // proveAgain checks the current password of the person whose token the caller
 // has, and counts it. Errors: as throttled.
-func (s *Service) proveAgain(ctx context.Context, p access.Password) error {
+func (s *Service) proveAgain(ctx context.Context, p access.Password) (Account, error) {
 	if err := s.throttle.beginOwn(p.Name); err != nil {
-		return s.hashing.refuse(ctx, err)
+		return Account{}, s.hashing.refuse(ctx, err)
 	}
-	_, err := s.check(ctx, ahead, p)
+	a, err := s.check(ctx, ahead, p)
 	if !errors.Is(err, access.ErrBadCredential) && ctx.Err() == nil {
 		s.throttle.endOwn(p.Name, err == nil)
 	}
-	return err
+	return a, err
 }
 
 // check computes one hash. Errors: access.ErrBadCredential, access.ErrBusy.

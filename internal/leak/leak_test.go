@@ -164,12 +164,20 @@ func publishedRules(t *testing.T) []*regexp.Regexp {
 	for _, m := range regexp.MustCompile(`(?m)^regex = '''(.*)'''$`).FindAllSubmatch(text, -1) {
 		rules = append(rules, regexp.MustCompile(string(m[1])))
 	}
-	if len(rules) != 2 {
-		t.Fatalf("%d rules", len(rules))
+	forms := []access.SecretForm{access.KeySecret, access.RefreshSecret, access.ResetSecret}
+	if len(rules) != len(forms) {
+		t.Fatalf("%d rules for %d forms", len(rules), len(forms))
 	}
-	token, err := access.RefreshSecret.New(source())
-	if err != nil || !rules[1].MatchString(token.Reveal()) {
-		t.Errorf("the rule for gitleaks does not find an identity token (%v)", err)
+	for i, f := range forms {
+		secret, err := f.New(source())
+		if err != nil || !rules[i].MatchString(secret.Reveal()) {
+			t.Errorf("the rule for gitleaks does not find %s… (%v)", f.Prefix, err)
+		}
+		for j, other := range rules {
+			if j != i && other.MatchString(secret.Reveal()) {
+				t.Errorf("rule %d for gitleaks takes %s… for another secret", j, f.Prefix)
+			}
+		}
 	}
 	return rules
 }

@@ -181,6 +181,9 @@ func (d directory) SetDisabled(ctx context.Context, uid string, disabled bool) e
 		if err := changed(t.exec(ctx, `UPDATE account SET disabled = $2 WHERE uid = $1`, args{uid, disabled})); err != nil || !disabled {
 			return err
 		}
+		if err := t.endResets(ctx, uid); err != nil {
+			return err
+		}
 		_, err := t.logOut(ctx, uid, d.db.now())
 		return err
 	})
@@ -193,8 +196,7 @@ func (d directory) SetPassword(ctx context.Context, uid, hash string, at time.Ti
 		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2 WHERE uid = $1`, args{uid, hash})); err != nil {
 			return err
 		}
-		_, err := t.logOut(ctx, uid, micros(at))
-		return err
+		return t.newPassword(ctx, uid, at)
 	})
 	return wrap(err, "set the password of account %s", uid)
 }

@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -30,6 +31,12 @@ func TestWhatMovesTheGeneration(t *testing.T) {
 				return d.Rehash(ctx, "uid-alice", accountOf("alice").PasswordHash, "x")
 			}},
 			{"password", true, func(ctx context.Context) error { return d.SetPassword(ctx, "uid-alice", "y", created) }},
+			{"password by who knows it", true, func(ctx context.Context) error {
+				a, err := d.AccountByUID(ctx, "uid-alice")
+				return errors.Join(err, d.ChangePassword(ctx, "uid-alice", a.PasswordSet, "z", created))
+			}},
+			{"one-time code", false, func(ctx context.Context) error { return d.SaveReset(ctx, resetOf("uid-alice", "1")) }},
+			{"password by the code", true, func(ctx context.Context) error { return d.Redeem(ctx, resetOf("uid-alice", "1"), "z", created) }},
 			{"add key", true, func(ctx context.Context) error { return d.AddKey(ctx, keyOf("k1", "uid-alice")) }},
 			{"touch key", false, func(ctx context.Context) error { return d.TouchKeys(ctx, uses(created, "k1")) }},
 			{"save session", false, func(ctx context.Context) error {

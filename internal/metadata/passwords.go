@@ -4,7 +4,91 @@ import (
 	"context"
 	"database/sql"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
+
+// endResets forgets the one-time code of an account. It comes after the change of
+// the account: see SaveReset.
+func (t *tx) endResets(ctx context.Context, uid string) error {
+	_, err := t.exec(ctx, `DELETE FROM password_reset WHERE account_uid = $1`, args{uid})
+	return err
+}
+
+// ChangePassword implements account.Passwords.
+func (d directory) ChangePassword(ctx context.Context, uid string, proven time.Time, hash string, at time.Time) error {
+	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $3 WHERE uid = $1 AND password_set = $2 AND NOT disabled`,
+			args{uid, micros(proven), hash})); err != nil {
+			return err
+		}
+		return t.newPassword(ctx, uid, at)
+	})
+	return wrap(err, "change the password of account %s", uid)
+}
+
+// newPassword ends what the password of before could do.
+func (t *tx) newPassword(ctx context.Context, uid string, at time.Time) error {
+	if err := t.endResets(ctx, uid); err != nil {
+		return err
+	}
+	_, err := t.logOut(ctx, uid, micros(at))
+	return err
+}
+
+// SaveReset implements account.Passwords. The update, which changes nothing, makes
+// us and who disables the account wait for each other on PostgreSQL. All who
+// change both take the account first.
+func (d directory) SaveReset(ctx context.Context, r account.Reset) error {
+	err := d.db.change(ctx, func(ctx context.Context, t *tx) error {
+		if err := changed(t.exec(ctx, `UPDATE account SET disabled = disabled WHERE uid = $1 AND NOT disabled`, args{r.AccountID})); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `INSERT INTO password_reset (account_uid, sum, expires) VALUES ($1, $2, $3)
+			ON CONFLICT (account_uid) DO UPDATE SET sum = excluded.sum, expires = excluded.expires`, args{r.AccountID, r.Sum[:], micros(r.Expires)})
+		return err
+	})
+	return wrap(err, "save the one-time code of account %s", r.AccountID)
+}
+
+// ResetBySum implements account.Passwords.
+func (d directory) ResetBySum(ctx context.Context, sum [32]byte) (account.Reset, error) {
+	if err := ctx.Err(); err != nil {
+		return account.Reset{}, err
+	}
+	r := account.Reset{Sum: sum}
+	var expires int64
+	err := known(d.db.reads.row(d.db.engine.detach(ctx), `SELECT a.uid, a.name, r.expires FROM password_reset r JOIN account a ON a.uid = r.account_uid WHERE r.sum = $1`,
+		args{sum[:]}, &r.AccountID, &r.Name, &expires))
+	if err != nil {
+		return account.Reset{}, wrap(err, "find a one-time code")
+	}
+	r.Expires = timeOf(expires)
+	return r, nil
+}
+
+// Redeem implements account.Passwords. Who redeems the same code at the same
+// moment waits at the generation, or at the only writer of SQLite, and finds it
+// gone.
+func (d directory) Redeem(ctx context.Context, r account.Reset, hash string, at time.Time) error {
+	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+		if err := changed(t.exec(ctx, `UPDATE account SET password_hash = $2 WHERE uid = $1 AND NOT disabled`, args{r.AccountID, hash})); err != nil {
+			return err
+		}
+		if err := changed(t.exec(ctx, `DELETE FROM password_reset WHERE account_uid = $1 AND sum = $2 AND expires > $3`,
+			args{r.AccountID, r.Sum[:], micros(at)})); err != nil {
+			return err
+		}
+		note(ctx, func(e *ledger.Event) {
+			e.Object = string(access.User) + ":" + r.Name
+			e.Principal, e.UID = e.Object, r.AccountID
+		})
+		return t.newPassword(ctx, r.AccountID, at)
+	})
+	return wrap(err, "redeem the one-time code of account %s", r.AccountID)
+}
 
 // NamesAt implements account.Networks.
 func (d directory) NamesAt(ctx context.Context, network string, since time.Time, limit int) (map[string]time.Time, error) {

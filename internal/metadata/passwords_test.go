@@ -1,15 +1,142 @@
 package metadata_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 )
+
+// resetOf returns a one-time code that lives for an hour.
+func resetOf(uid, code string) account.Reset {
+	return account.Reset{AccountID: uid, Sum: sha256.Sum256([]byte(code)), Name: strings.TrimPrefix(uid, "uid-"), Expires: created.Add(time.Hour)}
+}
+
+// TestResets: a code is used once, within its time, and is gone when there is
+// another, when the password changes or the account is disabled or removed. Then
+// neither it nor what it would have done leaves a trace.
+func TestResets(t *testing.T) {
+	first, second := resetOf("uid-alice", "1"), resetOf("uid-alice", "2")
+	none := func(context.Context, account.Directory) error { return nil }
+	for _, tt := range []struct {
+		name   string
+		change func(context.Context, account.Directory) error
+		redeem account.Reset
+		at     time.Time
+		want   error
+	}{
+		{"in time", none, first, created.Add(time.Hour - 1000), nil},
+		{"too late", none, first, created.Add(time.Hour), account.ErrUnknown},
+		{"unknown", none, second, created, account.ErrUnknown},
+		{"of another account", none, func() account.Reset { r := first; r.AccountID = "uid-bob"; return r }(), created, account.ErrUnknown},
+		{"used", func(ctx context.Context, d account.Directory) error { return d.Redeem(ctx, first, "used", created) }, first, created, account.ErrUnknown},
+		{"replaced", func(ctx context.Context, d account.Directory) error { return d.SaveReset(ctx, second) }, first, created, account.ErrUnknown},
+		{"the one that replaced it", func(ctx context.Context, d account.Directory) error { return d.SaveReset(ctx, second) }, second, created, nil},
+		{"password set", func(ctx context.Context, d account.Directory) error {
+			return d.SetPassword(ctx, "uid-alice", "set", created)
+		}, first, created, account.ErrUnknown},
+		{"password changed", func(ctx context.Context, d account.Directory) error {
+			return d.ChangePassword(ctx, "uid-alice", time.Time{}, "changed", created)
+		}, first, created, account.ErrUnknown},
+		{"password rehashed", func(ctx context.Context, d account.Directory) error {
+			return d.Rehash(ctx, "uid-alice", accountOf("alice").PasswordHash, "rehashed")
+		}, first, created, nil},
+		{"disabled", func(ctx context.Context, d account.Directory) error { return d.SetDisabled(ctx, "uid-alice", true) }, first, created, account.ErrUnknown},
+		{"disabled and enabled", func(ctx context.Context, d account.Directory) error {
+			return errors.Join(d.SetDisabled(ctx, "uid-alice", true), d.SetDisabled(ctx, "uid-alice", false))
+		}, first, created, account.ErrUnknown},
+		{"removed", func(ctx context.Context, d account.Directory) error { return d.RemoveAccount(ctx, "uid-alice") }, first, created, account.ErrUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+				ctx, d, s := t.Context(), db.Directory(), db.Tokens()
+				must(t, d.AddAccounts(ctx, accountOf("alice"), accountOf("bob")))
+				must(t, d.SaveReset(ctx, first))
+				must(t, tt.change(ctx, d))
+				before, err := d.AccountByUID(ctx, "uid-alice")
+				if err == nil && !before.Disabled {
+					must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{Method: "password", PasswordSet: before.PasswordSet}))
+				}
+				want(t, d.Redeem(ctx, tt.redeem, "redeemed", tt.at), tt.want)
+				after, err := d.AccountByUID(ctx, "uid-alice")
+				if tt.want != nil {
+					if err == nil && !cmp.Equal(after, before) {
+						t.Errorf("a refused code changed %+v to %+v", before, after)
+					}
+					return
+				}
+				if must(t, err); after.PasswordHash != "redeemed" || !after.PasswordSet.After(before.PasswordSet) {
+					t.Errorf("redeemed: %+v", after)
+				}
+				if v, err := s.SessionByID(ctx, "s1"); err != nil || v.Revoked.IsZero() {
+					t.Errorf("a session lives on: %+v, %v", v, err)
+				}
+				_, err = d.ResetBySum(ctx, tt.redeem.Sum)
+				want(t, err, account.ErrUnknown)
+			})
+		})
+	}
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, d := t.Context(), db.Directory()
+		must(t, d.AddAccounts(ctx, accountOf("alice")))
+		want(t, d.SaveReset(ctx, resetOf("none", "1")), account.ErrUnknown)
+		must(t, d.SaveReset(ctx, first))
+		got, err := d.ResetBySum(ctx, first.Sum)
+		if must(t, err); !cmp.Equal(got, first) {
+			t.Errorf("found %+v", got)
+		}
+		must(t, d.SetDisabled(ctx, "uid-alice", true))
+		want(t, d.SaveReset(ctx, first), account.ErrUnknown)
+		want(t, d.ChangePassword(ctx, "uid-alice", time.Time{}, "x", created), account.ErrUnknown)
+	})
+}
+
+// TestRedeemTogether: of those who redeem a code at the same moment, on two
+// processes, one sets the password.
+func TestRedeemTogether(t *testing.T) {
+	metadatatest.EachURL(t, func(t *testing.T, url string) {
+		one := metadatatest.Open(t, url, metadata.Options{})
+		dbs := []*metadata.DB{one, one}
+		if strings.HasPrefix(url, "postgres") { // SQLite has one process
+			dbs[1] = metadatatest.Open(t, url, metadata.Options{})
+		}
+		must(t, one.Directory().AddAccounts(t.Context(), accountOf("alice")))
+		for round := range 10 {
+			r := resetOf("uid-alice", fmt.Sprint(round))
+			must(t, one.Directory().SaveReset(t.Context(), r))
+			errs := make([]error, 8)
+			together(len(errs), func(i int) bool {
+				errs[i] = dbs[i%2].Directory().Redeem(context.Background(), r, fmt.Sprint("hash ", i), created)
+				return true
+			})
+			won := -1
+			for i, err := range errs {
+				switch {
+				case err == nil && won < 0:
+					won = i
+				case !errors.Is(err, account.ErrUnknown):
+					t.Errorf("round %d: %d after %d: %v", round, i, won, err)
+				}
+			}
+			a, err := one.Directory().AccountByUID(t.Context(), "uid-alice")
+			if must(t, err); won < 0 || a.PasswordHash != fmt.Sprint("hash ", won) {
+				t.Errorf("round %d: %d won, and the hash is %q", round, won, a.PasswordHash)
+			}
+		}
+	})
+}
 
 func TestNetworks(t *testing.T) {
 	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {

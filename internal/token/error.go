@@ -66,6 +66,8 @@ func refuseCredential(req request) *refusal {
 		text = "the identity token is no longer valid; run docker login " + req.service + " again"
 	case access.AccessKey:
 		text = "the access key is not valid"
+	case access.ResetCode:
+		text = "a one-time code is no password: set one with it first (sallyport redeem), and log in with that"
 	case access.Certificate:
 		text = "the client certificate is not accepted; the registry's log says why"
 	case access.IDToken:

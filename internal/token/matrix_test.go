@@ -21,7 +21,7 @@ import (
 // taken says which credentials each slot takes: an access token where a bearer
 // goes, an identity token where a refresh token goes, and these two's opaque
 // cousins where a password goes, as decided at the top of THREATS.md. No slot
-// takes anything else.
+// takes anything else; a one-time code sets a password, and is taken nowhere else.
 var taken = map[string][]string{
 	"bearer":                           {"access token", "access token of a session", "access token of a certificate"},
 	"Basic password":                   {"password", "access key", "successor of a key", "identity token"},
@@ -31,6 +31,7 @@ var taken = map[string][]string{
 	"POST password":                    {"password", "access key", "successor of a key", "identity token"},
 	"POST refresh_token":               {"identity token"},
 	"POST refresh_token, another":      {"identity token for another registry"},
+	"one-time code":                    {"one-time code"},
 }
 
 // T-14: each credential of ours, live ones and ended ones and what tells about
@@ -80,10 +81,12 @@ func (c certified) credentials() map[string]string {
 	key, keySecret := f.key(user("alice"), account.NewKey{})
 	sessions, err := f.s.Sessions(f.ctx(), key.AccountID)
 	f.ok(err)
+	_, code, err := f.accounts.ResetPassword(f.ctx(), "alice")
+	f.ok(err)
 	sum := access.NewSecret(keySecret).Sum()
 	_, kid := f.signingKey()
 	return map[string]string{
-		"password": password("alice"), "access key": keySecret, "successor of a key": successor.Reveal(),
+		"password": password("alice"), "access key": keySecret, "successor of a key": successor.Reveal(), "one-time code": code.Reveal(),
 		"identity token": login.RefreshToken, "identity token for another registry": foreign.RefreshToken,
 		"access token":                      f.access("any:"+keySecret, "repository:team-a/app:pull"),
 		"access token of a session":         f.do(post(refreshForm(login.RefreshToken))).Token,
@@ -162,6 +165,12 @@ func (f *fixture) slots() map[string]func(secret string) bool {
 		"POST client_secret":               formOf("client_secret", "grant_type", "client_credentials", "client_id", "alice"),
 		"Bearer at /token":                 inHeader("Authorization", "Bearer "),
 		"cookie":                           inHeader("Cookie", "token="),
+		// Nothing comes of what is taken: the new password is too weak.
+		"one-time code": func(s string) bool {
+			_, err := f.accounts.Redeem(f.ctx(), access.ResetCode{Secret: access.NewSecret(s)}, access.NewSecret("weak"))
+			_, taken := errors.AsType[*account.Invalid](err)
+			return taken
+		},
 		"?access_token":                    inQuery("access_token"),
 		"?token":                           inQuery("token"),
 		"?account":                         inQuery("account"),

@@ -56,6 +56,8 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 		e.Method = "session"
 	case access.IDToken:
 		e.Method = "token"
+	case access.ResetCode:
+		e.Method = "code"
 	case access.Certificate:
 		e.Method = "certificate"
 	}

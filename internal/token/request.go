@@ -183,6 +183,8 @@ func credentialOf(name string, secret access.Secret, from access.Origin) access.
 		return access.RefreshToken{Secret: secret, From: from}
 	case access.KeySecret.Claims(s):
 		return access.AccessKey{Secret: secret, From: from}
+	case access.ResetSecret.Claims(s):
+		return access.ResetCode{Secret: secret, From: from}
 	case looksLikeJWT(s):
 		return access.IDToken{Secret: secret, From: from}
 	}
