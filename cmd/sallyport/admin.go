@@ -19,12 +19,12 @@ const serverVariable = "SALLYPORT_URL"
 // adminCommands returns the commands that speak to the admin API.
 func adminCommands() []*cobra.Command {
 	commands := []*cobra.Command{
-		newLogin(), newLogout(), newWhoami(),
+		newLogin(), newLogout(), newWhoami(), newRedeem(),
 		newAccounts("user"), newAccounts("robot"), newGroup(),
 		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(),
 	}
 	for _, c := range commands {
-		if c.Name() != "login" {
+		if c.Name() != "login" && c.Name() != "redeem" { // these name it
 			c.PersistentFlags().String("server", "", "speak to this server instead of the one of the last login (or set "+serverVariable+")")
 		}
 	}

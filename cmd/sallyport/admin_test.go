@@ -106,7 +106,7 @@ func (s *testServer) stop() error {
 	if err := <-s.exited; err != nil {
 		return fmt.Errorf("the server ended with %v\n%s", err, &s.log)
 	}
-	for _, secret := range []string{"canary", "sallyport_key_", "sallyport_idt_"} {
+	for _, secret := range []string{"canary", "sallyport_key_", "sallyport_idt_", "sallyport_rst_"} {
 		if strings.Contains(s.log.String(), secret) {
 			return fmt.Errorf("L-01: the log holds %q\n%s", secret, &s.log)
 		}
@@ -197,7 +197,7 @@ func adminLeaves() []*cobra.Command {
 // wordless are the commands whose result is no data: what they did, they did, or
 // it is a text of its own.
 var wordless = []string{
-	"login", "logout", "user password", "user remove", "robot remove", "group add", "group remove",
+	"login", "logout", "redeem", "user password", "user remove", "robot remove", "group add", "group remove",
 	"key revoke", "session revoke", "signing-key revoke", "signing-key jwks", "policy apply", "policy rollback", "policy validate", "openapi",
 }
 

@@ -19,7 +19,7 @@ const completionPatience = 2 * time.Second
 var (
 	argumentsOf = map[string]cobra.CompletionFunc{
 		"user show": complete(accountsOf("user")), "user disable": complete(accountsOf("user")), "user enable": complete(accountsOf("user")),
-		"user remove": complete(accountsOf("user")), "user password": complete(accountsOf("user")),
+		"user remove": complete(accountsOf("user")), "user password": complete(accountsOf("user")), "user reset": complete(accountsOf("user")),
 		"robot show": complete(accountsOf("robot")), "robot disable": complete(accountsOf("robot")), "robot enable": complete(accountsOf("robot")),
 		"robot remove": complete(accountsOf("robot")),
 		"group add":    first(complete(groups), complete(principals)), "group remove": first(complete(groups), complete(principals)),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func newAccounts(kind string) *cobra.Command {
 		short = "Manage robots: accounts for machines, with access keys alone"
 		members = append(members, newRobotAdd())
 	} else {
-		members = append(members, newUserAdd(), newUserPassword(), newUserImport())
+		members = append(members, newUserAdd(), newUserPassword(), newUserReset(), newUserImport())
 	}
 	members = append(members,
 		newAccountSwitch(kind, "disable", "Take every right from accounts, until they are enabled", "disabled", (*client.Client).Disable),
@@ -127,14 +128,28 @@ func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a person",
-		Long:  "Add a person. The password is asked for twice, or read from standard input.",
+		Long: `Add a person. The password is asked for twice, or read from standard input.
+
+With --invite there is none yet, and a one-time code is printed as by "sallyport
+user reset": with it the person sets a password.`,
 		Example: `  sallyport user add alice
-  sallyport user add alice --password-stdin <password.txt`,
+  sallyport user add alice --password-stdin <password.txt
+  sallyport user add alice --invite`,
 		Args: arguments(cobra.ExactArgs(1)),
 	}
 	addPasswordStdin(cmd, "read the password from standard input")
+	invited := cmd.Flags().Bool("invite", false, "give no password, and print a one-time code that sets one")
 	f := addFormat(cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if *invited && cmd.Flags().Changed("password-stdin") {
+			return usage(cmd, errors.New("--invite and --password-stdin: who is invited has no password yet"))
+		}
+		return nil
+	}
 	cmd.RunE = with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if *invited {
+			return invite(cmd, f, c, args[0])
+		}
 		keys, err := openKeyboard(cmd)
 		if err != nil {
 			return err

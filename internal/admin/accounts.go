@@ -75,6 +75,9 @@ func (c *call) addUser() error {
 	if err := c.mayMake(account.Name{Kind: access.User, Name: in.Name}); err != nil {
 		return err
 	}
+	if in.Invite {
+		return c.invite(in)
+	}
 	a, err := c.door.Accounts.AddUser(c.r.Context(), in.Name, in.Password.Secret)
 	if errors.Is(err, account.ErrExists) {
 		return c.sameUser(in, err)
@@ -103,6 +106,23 @@ func (c *call) mayCommand(n account.Name) error {
 		return err
 	}
 	return c.authority.Commands(c.route.who.right, a.Principal())
+}
+
+// invite adds a person who has no password yet.
+func (c *call) invite(in client.NewUser) error {
+	if !in.Password.IsZero() {
+		return badRequest("field \"password\" beside \"invite\": who is invited sets a password with a one-time code")
+	}
+	status := http.StatusCreated
+	a, err := c.door.Accounts.Invite(c.r.Context(), in.Name)
+	if errors.Is(err, account.ErrExists) {
+		status = http.StatusOK
+		a, err = c.door.Accounts.Invited(c.r.Context(), in.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return c.json(status, view(a))
 }
 
 // sameUser answers with the person that is there, if the password is the same: a
@@ -218,6 +238,37 @@ func (c *call) setPassword() error {
 		return err
 	}
 	return c.done()
+}
+
+// resetPassword makes a one-time code for somebody else: one's own password changes
+// only with the current one.
+func (c *call) resetPassword() error {
+	if c.target() == c.own() {
+		return errOwnAccount
+	}
+	if err := c.mayCommand(c.target()); err != nil {
+		return err
+	}
+	r, code, err := c.door.Accounts.ResetPassword(c.r.Context(), c.name("name"))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, client.ResetCode{User: c.target().String(), Code: client.Secret{Secret: code}, Expires: r.Expires})
+}
+
+// redeemReset sets a password for a one-time code. Nobody is logged in by it.
+func (c *call) redeemReset() error {
+	c.event.Method = "code"
+	var in client.Redemption
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	code := access.ResetCode{Secret: in.Code.Secret, From: c.authority.Origin}
+	name, err := c.door.Accounts.Redeem(c.r.Context(), code, in.Password.Secret)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, client.Redeemed{User: account.Name{Kind: access.User, Name: name}.String()})
 }
 
 func (c *call) importHtpasswd() error {

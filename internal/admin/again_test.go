@@ -27,6 +27,9 @@ var repeated = []struct {
 	{"PATCH /users/{name}", "", req{path: "/users/alice", body: `{"disabled":true}`}, nil, 200, 200, "", true},
 	{"PATCH /robots/{name}", "", req{path: "/robots/ci", body: `{"disabled":true}`}, nil, 200, 200, "", true},
 	{"PUT /users/{name}/password", "", req{path: "/users/new/password", body: `{"password":"a password of 7302"}`}, nil, 204, 204, "", true},
+	{"POST /users", "an invitation", req{path: "/users", body: `{"name":"guest","invite":true}`}, nil, 201, 200, "", true},
+	{"POST /users/{name}/reset", "", req{path: "/users/new/reset"}, nil, 201, 201, "", false},
+	{"POST /password-resets", "", req{path: "/password-resets", body: `{"code":"{it}","password":"four horses of 7303"}`}, newCode, 200, 403, "wrong-code", false},
 	{"DELETE /users/{name}", "", req{path: "/users/{it}"}, goner, 204, 404, "not-found", false},
 	{"DELETE /robots/{name}", "", req{path: "/robots/{it}"}, goneRobot, 204, 404, "not-found", false},
 	{"PUT /groups/{group}/members/{member}", "", req{path: "/groups/dev/members/robot:ci"}, nil, 204, 204, "", true},
@@ -57,7 +60,7 @@ func TestRepeated(t *testing.T) {
 			}
 			root := f.as("admin")
 			r.method, _, _ = strings.Cut(r.route, " ")
-			r.path = strings.ReplaceAll(r.path, "{it}", it)
+			r.path, r.body = strings.ReplaceAll(r.path, "{it}", it), strings.ReplaceAll(r.body, "{it}", it)
 			w := f.do(root, r.req)
 			one, first, between := w.Body.String(), w.Code, f.state()
 			w = f.do(root, r.req)
@@ -77,6 +80,13 @@ func TestRepeated(t *testing.T) {
 			}
 		}
 	})
+}
+
+func newCode(f *fixture) string {
+	f.t.Helper()
+	_, code, err := f.accounts.ResetPassword(f.t.Context(), "new")
+	f.ok(err)
+	return code.Reveal()
 }
 
 // TestLostSecrets: how docs/api.md says to go on when the answer with a secret

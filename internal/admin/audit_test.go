@@ -57,6 +57,10 @@ func TestEvents(t *testing.T) {
 				before := f.head()
 				w := f.do(c.by, s.req)
 				want, decision := c.want, ledger.Allowed
+				method, proven := "password", true
+				if rt.Open { // whoever asks, nobody is proven
+					c.who, want, method, proven = "anonymous", 1, "code", false
+				}
 				switch {
 				case w.Code == 403:
 					decision = ledger.Denied
@@ -71,7 +75,7 @@ func TestEvents(t *testing.T) {
 					continue
 				}
 				for _, e := range got {
-					if e.Principal != c.who || e.Decision != decision || e.RequestID != "request-1" || e.Method != "password" || e.Kind == "" || e.Action == "" || e.UID == "" {
+					if e.Principal != c.who || e.Decision != decision || e.RequestID != "request-1" || e.Method != method || e.Kind == "" || e.Action == "" || (e.UID != "") != proven {
 						t.Errorf("L-03 %s by %s (%d): %+v", s.req, c.who, w.Code, e.Event)
 					}
 					if e.Kind == ledger.API && rt.Method != "GET" && !rt.Quiet {
@@ -89,7 +93,7 @@ func TestEvents(t *testing.T) {
 		for _, e := range f.events(0) {
 			line, err := json.Marshal(e)
 			f.ok(err)
-			if strings.Contains(string(line), "canary") || strings.Contains(string(line), "four horses") || strings.Contains(string(line), "sallyport_key_") {
+			if strings.Contains(string(line), "canary") || strings.Contains(string(line), "four horses") || strings.Contains(string(line), "sallyport_key_") || strings.Contains(string(line), "sallyport_rst_") {
 				t.Errorf("L-01: %s", line)
 			}
 			if _, err := ledger.ParseLine(line); err != nil {
@@ -214,7 +218,10 @@ func (f *fixture) changing() []req {
 	keys, err := f.tokens.SigningKeys(f.t.Context())
 	f.ok(err)
 	f.ok(f.accounts.AddMember(f.t.Context(), "testers", ci))
+	_, code, err := f.accounts.ResetPassword(f.t.Context(), "mallory")
+	f.ok(err)
 	own := map[string]req{
+		"POST /password-resets":                   {path: "/password-resets", body: body(`{"code":%q,"password":"four horses in a barn"}`, code.Reveal())},
 		"POST /htpasswd":                          {path: "/htpasswd", body: "erin:$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a\n", contentType: "text/plain"},
 		"PATCH /users/{name}":                     {path: "/users/alice", body: `{"disabled":true}`},
 		"DELETE /users/{name}":                    {path: "/users/alice"},

@@ -20,6 +20,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ledger"
 )
 
+// maxOpenBody bounds the body of a request that anybody may send, in bytes.
+const maxOpenBody = 8 << 10
+
 // maxPage is the most that one part of a list holds, and the default.
 const maxPage = 1000
 
@@ -90,7 +93,7 @@ func cut[T any](all []T, n int, after string, name func(T) string) (client.Page[
 }
 
 // readBody returns a body of one of the given media types, at most
-// client.MaxBody bytes of it, and enters again: there is no other way to a body,
+// client.MaxBody bytes of it (maxOpenBody before anything is proven), and enters again: there is no other way to a body,
 // so nothing is done with one by an authority from before it.
 func (c *call) readBody(types ...string) ([]byte, error) {
 	given, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
@@ -103,9 +106,13 @@ func (c *call) readBody(types ...string) ([]byte, error) {
 	if c.r.Header.Get("Content-Encoding") != "" {
 		return nil, refuse(http.StatusUnsupportedMediaType, "unsupported-media-type", "Content-Encoding: send the body as it is")
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, client.MaxBody))
+	limit := int64(client.MaxBody)
+	if c.route.who.own == open {
+		limit = maxOpenBody
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, refuse(http.StatusRequestEntityTooLarge, "too-large", "the body is larger than %d bytes", client.MaxBody)
+		return nil, refuse(http.StatusRequestEntityTooLarge, "too-large", "the body is larger than %d bytes", limit)
 	}
 	if err != nil {
 		return nil, badRequest("the body could not be read to its end")

@@ -63,6 +63,7 @@ var meanings = []struct {
 	{account.ErrKeyName, http.StatusConflict, "exists", "the owner has another live key of that name; choose another name, or rotate that key"},
 	{account.ErrConflict, http.StatusPreconditionFailed, "conflict", "the policy was changed since the version this one is based on; look at the present one and apply again"},
 	{access.ErrBusy, http.StatusTooManyRequests, "busy", "too many passwords are being checked; come again later"},
+	{account.ErrBadCode, http.StatusForbidden, "wrong-code", "the one-time code is not valid: it was mistyped, used or replaced, or its time is over; ask for another one (sallyport user reset NAME)"},
 	{access.ErrBadCredential, http.StatusForbidden, "wrong-password", "the current password is not right"},
 	{oci.StorageFull, http.StatusInsufficientStorage, "storage-full", "no space is left for the server's data: free some or give it more, then try again"},
 	{oci.Unavailable, http.StatusServiceUnavailable, "unavailable", "the server cannot do that now: try again in a few seconds; its log says what it waits for"},

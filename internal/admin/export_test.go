@@ -11,13 +11,14 @@ type Route struct {
 	// narrowed credentials too.
 	Decided, Admin, Narrowed bool
 	Quiet                    bool // leaves no event when it is done
+	Open                     bool // for anybody
 }
 
 // Routes returns all of the API.
 func Routes() []Route {
 	var out []Route
 	for _, rt := range routes {
-		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.success(), rt.who.decided(), rt.who.own == nothing, rt.who.own == everything, !rt.changes()})
+		out = append(out, Route{rt.method, rt.pattern, rt.id, rt.summary, rt.success(), rt.who.decided(), rt.who.own == nothing, rt.who.own == everything, !rt.changes(), rt.who.own == open})
 	}
 	return out
 }

@@ -35,6 +35,7 @@ type (
 		RequestBody *apiBody               `json:"requestBody,omitempty"`
 		Responses   map[string]apiResponse `json:"responses"`
 		Right       string                 `json:"x-sallyport-right,omitempty"`
+		Security    *[]map[string][]string `json:"security,omitempty"` // nil: the document's
 	}
 	apiParameter struct {
 		Name        string  `json:"name"`
@@ -105,6 +106,9 @@ func operation(rt route, all schemas) apiOperation {
 	op := apiOperation{
 		ID: rt.id, Summary: rt.summary, Description: rt.who.String(), Tags: []string{tag}, Right: string(rt.who.right),
 		Responses: map[string]apiResponse{"default": {Ref: "#/components/responses/Problem"}},
+	}
+	if rt.who.own == open {
+		op.Security = &[]map[string][]string{}
 	}
 	for _, name := range pathParameters(rt.pattern) {
 		op.Parameters = append(op.Parameters, parameterOf(name, "path"))
@@ -213,6 +217,8 @@ func (w who) String() string {
 		right += fmt.Sprintf(" over {%s}", w.over)
 	}
 	switch {
+	case w.own == open:
+		return "For anybody, without a token: the body holds what proves it."
 	case w.own == everything && w.right != "":
 		return "For the credential itself, and for what is the caller's own with one that is not narrowed; for others' it takes " + right + "."
 	case w.own == everything:

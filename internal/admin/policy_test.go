@@ -112,7 +112,8 @@ func TestSweeps(t *testing.T) {
 }
 
 // TestSecrets: whatever is sent to the API, neither its log nor its answers
-// repeat a secret (L-01), but for the one answer to a new key.
+// repeat a secret (L-01), but for the one answer to a new key and to a new
+// code.
 func TestSecrets(t *testing.T) {
 	f := onSQLite(t)
 	root := f.as("admin")
@@ -125,14 +126,14 @@ func TestSecrets(t *testing.T) {
 			f.do(b, s.req)
 			for _, text := range []string{
 				`{"password":"canary 1"`, `{"password":"canary 1"}`, `{"name":"canary-ok","password":"canary 1 long"}`,
-				`{"current":"canary 1","password":"canary 1 long"}`, `{"password":["canary 1"]}`, "erin:canary 1\n",
+				`{"current":"canary 1","password":"canary 1 long"}`, `{"password":["canary 1"]}`, "erin:canary 1\n", `{"code":"sallyport_rst_canary 1","password":"canary 1"}`,
 			} {
 				s.body = text
 				f.do(b, s.req)
 			}
 		}
 	}
-	canaries := []string{"canary password", "canary 1", "sallyport_idt_", k.Secret.Reveal(), "$argon2id$", root.access, narrowed.access}
+	canaries := []string{"canary password", "canary 1", "sallyport_idt_", "sallyport_rst_", k.Secret.Reveal(), "$argon2id$", root.access, narrowed.access}
 	for _, c := range canaries {
 		if strings.Contains(f.logged(), c) {
 			t.Errorf("the log holds %q", c)

@@ -18,7 +18,7 @@ const quiet = "-"
 // kinds are those of the first part of a pattern.
 var kinds = map[string]ledger.Kind{
 	"users": ledger.Account, "robots": ledger.Account, "htpasswd": ledger.Account, "groups": ledger.Group,
-	"keys": ledger.Key, "sessions": ledger.Session, "password": ledger.Password, "passwords": ledger.Password,
+	"keys": ledger.Key, "sessions": ledger.Session, "password": ledger.Password,
 	"policy": ledger.Policy, "signing-keys": ledger.SigningKey, "issuers": ledger.Federation, "gc": ledger.Sweep, "audit": ledger.Audit,
 }
 

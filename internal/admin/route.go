@@ -57,6 +57,8 @@ const (
 	named
 	// everything: narrowed credentials too, for what concerns themselves.
 	everything
+	// open: whoever comes, without a token. A credential in the body decides.
+	open
 )
 
 // holders lets in who has right over what the path's parameter over names, over
@@ -76,12 +78,19 @@ func itself(right access.Action) who { return who{own: everything, right: right,
 // anyCredential lets in whoever is logged in.
 func anyCredential() who { return who{own: everything} }
 
-func (w who) decided() bool { return w.own == everything || w.right != "" }
+// anybody lets in whoever comes; the handler proves what the body holds.
+func anybody() who { return who{own: open} }
+
+func (w who) decided() bool { return w.own == everything || w.own == open || w.right != "" }
 
 var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
 // enter finds out who asks and whether the route lets them in.
 func (c *call) enter() error {
+	if c.route.who.own == open { // a token beside the credential is not looked at
+		c.authority = access.Authority{Origin: inbound.Origin(c.r, c.w.Header())}
+		return nil
+	}
 	var err error
 	if c.authority, err = c.authorize(); err != nil {
 		return err
@@ -93,6 +102,9 @@ func (c *call) enter() error {
 // taken away meanwhile must not serve what it asks for (S-22). That the token
 // itself came to its end meanwhile is no reason to refuse.
 func (c *call) enterAgain() error {
+	if c.route.who.own == open {
+		return nil
+	}
 	now, err := c.authorize()
 	if err != nil {
 		return err

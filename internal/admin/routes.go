@@ -9,7 +9,7 @@ import (
 // the tests of who may do what are made of it.
 //
 // To add a route: give it a row, with a decision who may (holders, owners,
-// theNamed, anyCredential) and the types of internal/client that travel; a row
+// theNamed, anyCredential, anybody) and the types of internal/client that travel; a row
 // in the table of samples of the tests; a method of client.Client; and a command
 // that docs/cli.md shows. A parameter
 // is described once, in parameters. Names of accounts and groups in a path are
@@ -47,6 +47,14 @@ var routes = []route{
 	{
 		method: "PUT", pattern: "/users/{name}/password", id: "setPassword", summary: "Set a password and end the person's sessions", who: theNamed(access.ManageAccounts),
 		in: client.NewPassword{}, serve: (*call).setPassword,
+	},
+	{
+		method: "POST", pattern: "/users/{name}/reset", id: "resetPassword", summary: "Make a one-time code with which a person sets a new password", who: holders(access.ManageAccounts, "name"),
+		out: client.ResetCode{}, status: 201, kind: "password.reset", serve: (*call).resetPassword,
+	},
+	{
+		method: "POST", pattern: "/password-resets", id: "redeemReset", summary: "Set a password with a one-time code and end the person's sessions", who: anybody(),
+		in: client.Redemption{}, out: client.Redeemed{}, kind: "password.redeem", serve: (*call).redeemReset,
 	},
 	{
 		method: "POST", pattern: "/htpasswd", id: "importHtpasswd", summary: "Add the people of an htpasswd file", who: holders(access.ManageAccounts, registry),

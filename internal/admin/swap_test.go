@@ -29,6 +29,7 @@ var swapped = []struct {
 	{"PATCH /users/{name}", "user", req{path: "/users/{thing}", body: `{"disabled":true}`}, 403},
 	{"DELETE /users/{name}", "user", req{path: "/users/{thing}"}, 403},
 	{"PUT /users/{name}/password", "user", req{path: "/users/{thing}/password", body: `{"password":"a password of mine 7301"}`}, 403},
+	{"POST /users/{name}/reset", "user", req{path: "/users/{thing}/reset"}, 403},
 	{"GET /robots/{name}", "robot", req{path: "/robots/{thing}"}, 403},
 	{"PATCH /robots/{name}", "robot", req{path: "/robots/{thing}", body: `{"disabled":true}`}, 403},
 	{"DELETE /robots/{name}", "robot", req{path: "/robots/{thing}"}, 403},

@@ -73,6 +73,12 @@ func (c *Client) SetPassword(ctx context.Context, name string, p NewPassword) er
 	return c.do(ctx, ask{method: http.MethodPut, path: []string{"users", name, "password"}, body: p}, nil)
 }
 
+// ResetPassword makes a one-time code with which a person sets a new password. The
+// answer is the only one with the code.
+func (c *Client) ResetPassword(ctx context.Context, name string) (ResetCode, error) {
+	return send[ResetCode](ctx, c, http.MethodPost, nil, "users", name, "reset")
+}
+
 // ImportHtpasswd adds a person for each line of an htpasswd file.
 func (c *Client) ImportHtpasswd(ctx context.Context, file []byte) (Imported, error) {
 	var out Imported

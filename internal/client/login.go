@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,6 +49,28 @@ func LogIn(ctx context.Context, l LoginRequest, o Options) (Login, error) {
 	}
 	login.Token = answer.RefreshToken
 	return login, nil
+}
+
+// Redeem sets the password of the person whose one-time code it is, without a
+// login, and says who that is. Errors: *Problem.
+func Redeem(ctx context.Context, server Address, ca string, r Redemption, o Options) (Redeemed, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	w, err := newWire(ca, o.UserAgent)
+	if err != nil {
+		return Redeemed{}, err
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Redeemed{}, fmt.Errorf("write request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(server)+APIPath+"/password-resets", bytes.NewReader(body))
+	if err != nil {
+		return Redeemed{}, fmt.Errorf("write request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	var out Redeemed
+	return out, w.answer(req, &out)
 }
 
 // Enter is LogIn without a login to store: the client it returns speaks to the

@@ -51,10 +51,12 @@ type Account struct {
 	Created  time.Time `json:"created"`
 }
 
-// A NewUser is the body of POST /users.
+// A NewUser is the body of POST /users: with a password, or with Invite and
+// without one, which a one-time code will set.
 type NewUser struct {
 	Name     string `json:"name"`
-	Password Secret `json:"password"`
+	Password Secret `json:"password,omitzero"`
+	Invite   bool   `json:"invite,omitempty"`
 }
 
 // A NewRobot is the body of POST /robots.
@@ -72,6 +74,25 @@ type AccountChange struct {
 type NewPassword struct {
 	Current  Secret `json:"current,omitzero"`
 	Password Secret `json:"password"`
+}
+
+// A ResetCode is the answer to POST /users/NAME/reset, which alone shows the code,
+// once.
+type ResetCode struct {
+	User    string    `json:"user"` // "user:alice"
+	Code    Secret    `json:"code"`
+	Expires time.Time `json:"expires"`
+}
+
+// A Redemption is the body of POST /password-resets.
+type Redemption struct {
+	Code     Secret `json:"code"`
+	Password Secret `json:"password"`
+}
+
+// Redeemed is the answer: whose password was set.
+type Redeemed struct {
+	User string `json:"user"`
 }
 
 // Imported is the answer to POST /htpasswd.

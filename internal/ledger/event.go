@@ -28,7 +28,7 @@ const (
 	Group      Kind = "group"       // memberships
 	Key        Kind = "key"         // access keys
 	Session    Kind = "session"     // identity tokens
-	Password   Kind = "password"    // passwords, and links to set them
+	Password   Kind = "password"    // passwords, and one-time codes that set them
 	Policy     Kind = "policy"      // the policy
 	SigningKey Kind = "signing-key" // our signing keys
 	Federation Kind = "federation"  // trust in outsiders

@@ -1,6 +1,9 @@
 package server_test
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const (
 	jsonBody  = "Content-Type: application/json"
@@ -67,6 +70,9 @@ var matrixRows = []matrixRow{
 	{route: "removeUser", method: "DELETE", target: "/api/v1/users/other~none"},
 	{route: "setPassword", method: "PUT", target: "/api/v1/users/team~victim/password", body: `{"password":"a long enough word 7302"}`, header: jsonBody},
 	{route: "setPassword", method: "PUT", target: "/api/v1/users/other~victim/password", body: `{"password":"a long enough word 7302"}`, header: jsonBody},
+	{route: "resetPassword", method: "POST", target: "/api/v1/users/team~victim/reset"},
+	{route: "resetPassword", method: "POST", target: "/api/v1/users/other~victim/reset"},
+	{route: "redeemReset", note: "a weak password", method: "POST", target: "/api/v1/password-resets", body: `{"code":"{it}","password":"weak"}`, header: jsonBody, before: codeOf("team/victim")},
 	{route: "importHtpasswd", method: "POST", target: "/api/v1/htpasswd", body: "# nobody\n", header: "Content-Type: text/plain"},
 
 	{route: "listRobots", method: "GET", target: "/api/v1/robots"},
@@ -132,6 +138,14 @@ func keyOf(owner string) func(*matrix) string {
 	return func(m *matrix) string {
 		id, _ := m.api("POST", "/keys", fmt.Sprintf(`{"owner":%q}`, owner))["id"].(string)
 		return id
+	}
+}
+
+// codeOf makes a one-time code and returns it.
+func codeOf(name string) func(*matrix) string {
+	return func(m *matrix) string {
+		code, _ := m.api("POST", "/users/"+strings.ReplaceAll(name, "/", "~")+"/reset", "")["code"].(string)
+		return code
 	}
 }
 

@@ -171,8 +171,8 @@ func (f *fixture) slots() map[string]func(secret string) bool {
 			_, taken := errors.AsType[*account.Invalid](err)
 			return taken
 		},
-		"?access_token":                    inQuery("access_token"),
-		"?token":                           inQuery("token"),
-		"?account":                         inQuery("account"),
+		"?access_token": inQuery("access_token"),
+		"?token":        inQuery("token"),
+		"?account":      inQuery("account"),
 	}
 }
