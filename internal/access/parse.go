@@ -122,7 +122,10 @@ func loadPolicy(doc []byte) (*yaml.Node, *PolicyProblem) {
 	case !errors.Is(err, io.EOF):
 		return nil, yamlProblem(err)
 	}
-	return first.Content[0], nil
+	root := first.Content[0]
+	root.HeadComment = strings.TrimSpace(first.HeadComment + "\n\n" + root.HeadComment)
+	root.FootComment = strings.TrimSpace(root.FootComment + "\n\n" + first.FootComment)
+	return root, nil
 }
 
 func yamlProblem(err error) *PolicyProblem {

@@ -65,6 +65,18 @@ func (p Part) Whole() bool {
 	return p.contains(&pattern{text: anySegments, segments: []string{"*", anySegments}})
 }
 
+// Prefixes returns what every name in p begins with one of: sorted, none begins
+// with another.
+func (p Part) Prefixes() []string {
+	var out []string
+	for _, r := range p.rules {
+		for _, q := range r.patterns {
+			out = append(out, q.literal)
+		}
+	}
+	return uncovered(out)
+}
+
 // String lists its patterns, for people.
 func (p Part) String() string {
 	var out []string

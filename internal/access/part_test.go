@@ -62,8 +62,7 @@ func TestPartShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `# Who may do what.
-version: 2
+	want := `version: 2
 rules:
   # Developers of team a.
   - name: team-a/dev
@@ -82,6 +81,18 @@ protections:
 	back, _, err := amy.Replace(nil, []byte(shared), shown)
 	if diff := cmp.Diff(shared, string(back)); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
+	}
+	const commented = "# secret-1\n\n# secret-2\nversion: 2 # secret-3\nrules: # secret-4\n  # secret-5\n" +
+		"  - {name: a, subjects: [everyone], repositories: [team-b/x], actions: [pull]}\n  # secret-6\n\n  # mine\n" +
+		"  - {name: b, subjects: [everyone], repositories: [team-a/x], actions: [pull]} # mine too\n\n# secret-7\nprotections: # secret-8\n" +
+		"  - {name: c, repositories: [team-b/x], actions: [pull]}\n  # secret-9\n\n# secret-10\n"
+	shown, err = amy.Show(nil, []byte(commented))
+	if err != nil || strings.Contains(string(shown), "secret") || !strings.Contains(string(shown), "# mine\n") || !strings.Contains(string(shown), "# mine too\n") {
+		t.Errorf("%v: of comments amy is shown\n%s", err, shown)
+	}
+	kept, _, err := amy.Replace(nil, []byte(commented), shown)
+	if err != nil || strings.Count(string(kept), "secret") != 10 {
+		t.Errorf("%v: of comments is left\n%s", err, kept)
 	}
 	root := managing(t, user("root", "admins")).Part(access.ManagePolicy)
 	if all, err := root.Show(nil, []byte(shared)); err != nil || string(all) != shared || !root.Whole() {

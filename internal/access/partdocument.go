@@ -14,19 +14,29 @@ import (
 var errOldDocument = errors.New("the policy is version 1 of the language, which has no parts: somebody who manages all of it must rewrite it as version 2")
 
 // Show returns the policy document with only the rules and protections that lie
-// wholly in p, comments kept. Known is a policy whose conditions are compiled,
+// wholly in p, with their comments. Other comments, above and below the document
+// and its lists, can be about anything: they are for who sees all of it. Known is a policy whose conditions are compiled,
 // best that of the document, or nil. The text of an error is fit for the client.
 func (p Part) Show(known *Policy, document []byte) ([]byte, error) {
 	pol, root, err := readDocument(document, known)
 	if err != nil {
 		return nil, err
 	}
+	if p.Whole() {
+		return document, nil
+	}
 	inside := p.names(pol)
+	uncomment(root)
+	for _, n := range root.Content {
+		uncomment(n)
+	}
 	for _, list := range statementLists(root) {
 		list.Content = slices.DeleteFunc(list.Content, func(n *yaml.Node) bool { return !inside[nameOf(n)] })
 	}
 	return dump(root)
 }
+
+func uncomment(n *yaml.Node) { n.HeadComment, n.LineComment, n.FootComment = "", "", "" }
 
 // Replace returns the document with the rules and protections that lie wholly
 // in p replaced by those of shown, an edited copy of what Show returned. What
