@@ -82,14 +82,23 @@ func (pol *Policy) Explain(q Query) Explanation {
 
 // Within leaves out of an explanation what somebody who may see only a part of
 // the policy must not learn: near rules about other names that do not lie in
-// the part. What decides about a name of theirs they see, wherever it is from.
+// the part, and in which groups somebody is. What decides about a name of theirs
+// they see, wherever it is from.
 func (x Explanation) Within(p Part) Explanation {
+	if p.Whole() {
+		return x
+	}
 	elsewhere := func(r Reason) bool {
 		about := func(l Lack) bool { return l.What == "repository" }
 		outside := func(q pattern) bool { return !p.contains(&q) }
 		return slices.ContainsFunc(r.Lacks, about) && slices.ContainsFunc(r.patterns, outside)
 	}
 	x.Nearest = slices.DeleteFunc(slices.Clone(x.Nearest), elsewhere)
+	for _, r := range slices.Concat(x.Rules, x.Protections, x.Nearest) {
+		if c := r.Condition; c != nil && c.Values["principal.groups"] != "" {
+			c.Values["principal.groups"] = "not shown"
+		}
+	}
 	return x
 }
 

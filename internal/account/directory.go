@@ -17,6 +17,7 @@ var (
 	ErrExists   = errors.New("the name is taken")
 	ErrRetired  = errors.New("the name belonged to a removed account that the policy still names")
 	ErrConflict = errors.New("the policy was changed since the version this one is based on")
+	ErrGroups   = errors.New("the account is in as many groups as it may be")
 	ErrKeyName  = errors.New("another live key of the owner has the name")
 )
 
@@ -150,7 +151,8 @@ type Passwords interface {
 
 // Groups are local groups; one exists while it has members.
 type Groups interface {
-	// AddMember errors: ErrUnknown. Twice is not an error.
+	// AddMember errors: ErrUnknown; ErrGroups beyond MaxGroups. Twice is not an
+	// error.
 	AddMember(ctx context.Context, group, uid string) error
 	// RemoveMember errors: ErrUnknown when it was not a member.
 	RemoveMember(ctx context.Context, group, uid string) error

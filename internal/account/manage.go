@@ -18,8 +18,9 @@ type Name struct {
 
 func (n Name) String() string { return string(n.Kind) + ":" + n.Name }
 
-// maxPage bounds a page of a listing.
-const maxPage = 1000
+// maxList bounds a part of a listing: a page of the API, and one more that tells
+// whether there are more.
+const maxList = 1000 + 1
 
 // AddUser adds a person. Errors: ErrExists, ErrRetired, *Invalid,
 // access.ErrBusy.
@@ -115,9 +116,9 @@ func (s *Service) Find(ctx context.Context, n Name) (Account, error) {
 }
 
 // List returns accounts of one kind ordered by name, after the given name, at
-// most limit (1,000 at most), without their hashes.
+// most limit (1,001 at most), without their hashes.
 func (s *Service) List(ctx context.Context, kind access.Kind, after string, limit int) ([]Account, error) {
-	accounts, err := s.dir.ListAccounts(ctx, kind, after, min(max(limit, 1), maxPage))
+	accounts, err := s.dir.ListAccounts(ctx, kind, after, min(max(limit, 1), maxList))
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
@@ -205,8 +206,12 @@ func (s *Service) ChangePassword(ctx context.Context, name string, current, next
 	return nil
 }
 
+// MaxGroups is in how many groups an account can be: what it has of each is
+// looked up with every request.
+const MaxGroups = 1000
+
 // AddMember puts an account into a local group, which exists while it has
-// members. Errors: ErrUnknown, *Invalid.
+// members. Errors: ErrUnknown, ErrGroups, *Invalid.
 func (s *Service) AddMember(ctx context.Context, group string, member Name) error {
 	if err := access.ValidName(group); err != nil {
 		return invalidBecause(err)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -50,8 +51,14 @@ func (c *call) explain() error {
 	}
 	x := policy.Explain(query).Within(c.authority.Part(access.ManagePolicy))
 	return c.json(http.StatusOK, client.Explanation{
-		Principal: query.Principal.String(), Groups: list(query.Principal.Groups), PolicyVersion: policy.Version(), Explanation: x,
+		Principal: query.Principal.String(), Groups: c.groupsWithin(query.Principal.Groups), PolicyVersion: policy.Version(), Explanation: x,
 	})
+}
+
+// groupsWithin leaves out the groups that lie outside of the part of the policy
+// that the caller sees. What they give is in the rules that decided.
+func (c *call) groupsWithin(groups []string) []string {
+	return slices.DeleteFunc(slices.Clone(list(groups)), func(g string) bool { return !c.authority.MayManage(access.ManagePolicy, g) })
 }
 
 // pastPolicy returns the version that in asks.
@@ -63,7 +70,7 @@ func (c *call) pastPolicy(in client.Question) (*access.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy, err := access.ParsePolicy([]byte(v.Document))
+	policy, err := c.authority.Policy.Next([]byte(v.Document))
 	if err != nil {
 		return nil, err
 	}

@@ -249,6 +249,14 @@ func (d directory) AddMember(ctx context.Context, group, uid string) error {
 		if err := t.accountExists(ctx, uid); err != nil {
 			return err
 		}
+		var others int
+		err := t.row(ctx, `SELECT count(*) FROM member WHERE account_uid = $1 AND group_name <> $2`, args{uid, group}, &others)
+		switch {
+		case err != nil:
+			return err
+		case others >= account.MaxGroups:
+			return account.ErrGroups
+		}
 		return t.addMember(ctx, group, uid)
 	})
 	return wrap(err, "add a member to group %s", group)
