@@ -1,10 +1,13 @@
 package admin_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -129,7 +132,78 @@ protections:
 		if !slices.Equal(lines, want) {
 			t.Errorf("changes\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequestWithContext(gone, "POST", client.APIPath+"/policy/replay?since=2026-01-01T00:00:00Z", strings.NewReader(policy))
+		r.Header.Set("Authorization", "Bearer "+b.access)
+		r.Header.Set("Content-Type", "application/yaml")
+		if w := f.send(r); w.Code != 499 {
+			t.Errorf("R-15 a client that has gone: %d %s", w.Code, w.Body)
+		}
 		f.refused(b, 400, req{method: "POST", path: "/policy/replay?since=noon", body: policy, contentType: "application/yaml"})
 		f.refused(b, 400, req{method: "POST", path: "/policy/replay?since=2026-01-01T00:00:00Z", body: "version: 9\n", contentType: "application/yaml"})
 	})
+}
+
+// TestReplayTags: what was done to several tags, or to what has none, is asked
+// again tag by tag.
+func TestReplayTags(t *testing.T) {
+	f := onSQLite(t)
+	b := f.as("admin")
+	detail := func(name, value string) map[string]string { return map[string]string{name: value} }
+	for _, e := range []ledger.Event{
+		{Kind: ledger.Delete, Action: "delete-manifest", Repository: "a/released", Detail: detail("tags", "v1 latest")},
+		{Kind: ledger.Delete, Action: "delete-manifest", Repository: "a/untagged"},
+		{Kind: ledger.Delete, Action: "delete-blob", Repository: "a/blob"},
+		{Kind: ledger.Delete, Action: "delete-tag", Repository: "a/tag", Tag: "v2"},
+		{Kind: ledger.Push, Action: "push", Repository: "a/several", Detail: map[string]string{"created": "x v3", "moved": "v4=sha256:0 y=sha256:0"}},
+		{Kind: ledger.Push, Action: "push", Repository: "a/again", Tag: "v5"},
+		{Kind: ledger.Push, Action: "move-tag", Repository: "a/moved", Tag: "v6"},
+	} {
+		e.Decision, e.Principal = ledger.Allowed, "user:alice"
+		f.ok(f.ledger.Record(t.Context(), e))
+	}
+	const candidate = `version: 2
+rules:
+  - {name: all, subjects: ["user:alice"], repositories: ["**"], actions: [push]}
+  - {name: rubbish, subjects: ["user:alice"], repositories: ["**"], actions: [delete], when: 'tag != ""'}
+protections:
+  - {name: releases, repositories: ["**"], tags: ["v*"], actions: [move-tag, delete]}
+`
+	got := read[client.Replay](f, b, 200, req{method: "POST", path: "/policy/replay?since=2026-01-01T00:00:00Z", body: candidate, contentType: "application/yaml"})
+	var lines []string
+	for _, c := range got.Changes {
+		lines = append(lines, fmt.Sprintf("%d %s %s %t %s", c.Count, c.Action, c.Repository, c.Allowed, c.Rule))
+	}
+	want := []string{
+		"1 delete a/blob false ", "1 move-tag a/moved false releases", "1 delete a/released false releases",
+		"1 move-tag a/several false releases", "1 delete a/tag false releases", "1 delete a/untagged false ",
+	}
+	if !slices.Equal(lines, want) || got.Decisions != 11 {
+		t.Errorf("%d decisions, changes\n%s\nwant\n%s", got.Decisions, strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// L1: who manages a part is told in which of its groups an account is, and no
+// others.
+func TestExplainShowsGroupsOfThePart(t *testing.T) {
+	f := onSQLite(t)
+	root := f.as("admin")
+	f.want(root, 200, req{method: "PUT", path: "/policy", body: `version: 2
+rules:
+  - {name: administrators, subjects: ["group:admins"], repositories: ["**"], actions: [admin]}
+  - {name: team-a-manager, subjects: ["user:alice"], repositories: ["team-a/**"], actions: [manage-policy]}
+  - {name: grouped, subjects: ["everyone"], repositories: ["team-a/**"], actions: [pull], when: '"admins" in principal.groups'}
+`, contentType: "application/yaml", ifMatch: `"2"`})
+	f.want(root, 204, req{method: "PUT", path: "/groups/team-a~dev/members/user:admin"})
+	ask := req{method: "POST", path: "/explain", body: `{"principal":"user:admin","action":"pull","repository":"team-a/app"}`}
+	if x := read[client.Explanation](f, root, 200, ask); fmt.Sprint(x.Groups) != "[admins team-a/dev]" || !strings.Contains(fmt.Sprint(x.Rules[0].Condition.Values), "admins") {
+		t.Errorf("to an administrator: %+v", x)
+	}
+	w := f.want(f.as("alice"), 200, ask)
+	var x client.Explanation
+	f.ok(json.Unmarshal(w.Body.Bytes(), &x))
+	if fmt.Sprint(x.Groups) != "[team-a/dev]" || x.Rules[0].Condition.Values["principal.groups"] != "not shown" {
+		t.Errorf("to a manager of a part: %s", w.Body)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -42,6 +43,10 @@ func (c *call) replayPolicy() error {
 	r := replay{candidate: candidate, changed: make(map[client.ReplayKey]*client.Replayed)}
 	q := ledger.Query{Since: since, After: ledger.Seq{Given: true}, Limit: replayPart}
 	for q.After.Given {
+		// SQLite reads on for who has gone.
+		if err := c.r.Context().Err(); err != nil {
+			return err
+		}
 		page, err := c.door.Book.Read(c.r.Context(), q)
 		if err != nil {
 			return err
@@ -62,24 +67,26 @@ type replay struct {
 	changed   map[client.ReplayKey]*client.Replayed
 }
 
-// ask puts a recorded decision to the candidate. Only decisions of the policy
-// count: what a credential was too narrow for stays denied.
+// ask puts a recorded decision to the candidate, tag by tag: what was done to
+// several tags was allowed for each of them.
 func (r *replay) ask(e *ledger.Event) {
-	action, ok := decided(e)
-	if !ok {
-		return
+	for _, was := range decided(e) {
+		query, err := access.Facts{
+			Principal: e.Principal, Groups: e.Groups, Claims: e.Claims, Method: e.Method, Action: was.action,
+			Repository: e.Repository, Tag: was.tag, Address: e.Address, TLS: e.TLS, Time: e.Time,
+		}.Query()
+		if err != nil {
+			continue // of a version that knew other actions, or a tag cut by the record
+		}
+		query.AnyTag = query.AnyTag && !was.untagged
+		r.compare(e, r.candidate.Decide(query), was.action)
 	}
-	query, err := access.Facts{
-		Principal: e.Principal, Groups: e.Groups, Claims: e.Claims, Method: e.Method, Action: action,
-		Repository: e.Repository, Tag: e.Tag, Address: e.Address, TLS: e.TLS, Time: e.Time,
-	}.Query()
-	if err != nil {
-		return // of a version that knew other actions
-	}
+}
+
+// compare counts what the candidate decides about an action on record.
+func (r *replay) compare(e *ledger.Event, d access.Decision, action access.Action) {
 	r.asked++
-	d := r.candidate.Decide(query)
-	was := e.Decision == ledger.Allowed
-	if d.Allowed == was {
+	if was := e.Decision == ledger.Allowed; d.Allowed == was {
 		return
 	}
 	key := client.ReplayKey{Principal: e.Principal, Action: string(action), Repository: e.Repository, Allowed: d.Allowed}
@@ -98,28 +105,66 @@ func (r *replay) ask(e *ledger.Event) {
 	line.Rule = cmp.Or(d.Protection.Name, d.Rule.Name)
 }
 
-// decided returns what the policy was asked about in an event of a pull, a push
-// or a deletion, if it was asked.
-func decided(e *ledger.Event) (access.Action, bool) {
+// A decision is what the policy was asked about.
+type decision struct {
+	action   access.Action
+	tag      string // "" when it was not known
+	untagged bool   // there was none
+}
+
+// decided returns the decisions in an event of a pull, a push or a deletion. Only
+// those of the policy count: what a credential was too narrow for stays denied.
+func decided(e *ledger.Event) []decision {
 	switch {
 	case e.Decision == ledger.Denied && e.Reason == ledger.ByPolicy && e.Repository != "":
-		action := access.Action(e.Detail["needs"])
-		return action, action != ""
+		if action := access.Action(e.Detail["needs"]); action != "" {
+			return []decision{{action: action, tag: e.Tag}}
+		}
+		return nil
 	case e.Decision != ledger.Allowed:
-		return "", false
+		return nil
 	}
 	switch e.Kind {
 	case ledger.Pull:
-		return access.Pull, true
+		return []decision{{action: access.Pull, tag: e.Tag}}
 	case ledger.Delete:
-		return access.Delete, true
+		return deleted(e)
 	case ledger.Push:
-		if a := access.Action(e.Action); a == access.CreateTag || a == access.MoveTag {
-			return a, true
-		}
-		return access.Push, true
+		return pushed(e)
 	}
-	return "", false
+	return nil
+}
+
+// deleted: a tag, a manifest with all of its tags, or something without any.
+func deleted(e *ledger.Event) []decision {
+	var out []decision
+	for _, tag := range strings.Fields(cmp.Or(e.Tag, e.Detail["tags"])) {
+		out = append(out, decision{action: access.Delete, tag: tag})
+	}
+	if len(out) == 0 {
+		out = append(out, decision{action: access.Delete, untagged: true})
+	}
+	return out
+}
+
+// pushed: one tag that was made or moved, several, or none. A tag that stayed
+// where it was took no more than to push at all.
+func pushed(e *ledger.Event) []decision {
+	if a := access.Action(e.Action); a == access.CreateTag || a == access.MoveTag {
+		return []decision{{action: a, tag: e.Tag}}
+	}
+	var out []decision
+	for _, tag := range strings.Fields(e.Detail["created"]) {
+		out = append(out, decision{action: access.CreateTag, tag: tag})
+	}
+	for _, moved := range strings.Fields(e.Detail["moved"]) { // "TAG=DIGEST", the digest that it had
+		tag, _, _ := strings.Cut(moved, "=")
+		out = append(out, decision{action: access.MoveTag, tag: tag})
+	}
+	if len(out) == 0 {
+		out = append(out, decision{action: access.Push})
+	}
+	return out
 }
 
 func (r *replay) answer() client.Replay {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/ledger"
+	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
 )
 
@@ -177,4 +178,14 @@ func noteTags(e *ledger.Event, changes []registry.TagChange) {
 	}
 	e.Set("created", strings.Join(made, " "))
 	e.Set("moved", strings.Join(moved, " "))
+}
+
+// noteDeleted says which tags went with a manifest.
+func noteDeleted(e *ledger.Event, tags []oci.Tag) {
+	delete(e.Detail, "tags") // the transaction may run again
+	var names []string
+	for _, t := range tags {
+		names = append(names, string(t))
+	}
+	e.Set("tags", strings.Join(names, " "))
 }

@@ -155,6 +155,24 @@ func TestAuditChange(t *testing.T) {
 	})
 }
 
+// The event of a deleted manifest says which tags went with it.
+func TestAuditDeletedTags(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		d := blobOf("x")
+		must(t, push(t.Context(), db.Catalog(), "a", d))
+		for _, tags := range [][]oci.Tag{{"v1", "latest"}, nil} {
+			m := manifestOf("m", d)
+			must(t, save(t.Context(), db.Catalog(), "a", m, tags))
+			e := &ledger.Event{Kind: ledger.Delete, Repository: "a", RequestID: fmt.Sprint(len(tags))}
+			must(t, db.Catalog().DeleteManifest(ledger.With(t.Context(), e), "a", m.Digest, registrytest.AnyTag))
+			want := map[int]string{2: "latest v1"}[len(tags)]
+			if got := record(t, db, ledger.Query{Limit: 10, RequestID: e.RequestID}); len(got) != 1 || got[0].Detail["tags"] != want {
+				t.Errorf("%v: recorded %+v", tags, got)
+			}
+		}
+	})
+}
+
 func breakRecord(t *testing.T, db *metadata.DB) {
 	t.Helper()
 	must(t, db.Write(t.Context(), func(exec metadata.Exec) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
 )
@@ -39,13 +40,14 @@ func (c catalog) DeleteManifest(ctx context.Context, repo oci.RepoName, d oci.Di
 		if err != nil {
 			return err
 		}
-		err = t.judgeTagsOf(ctx, id, d, judge)
+		tags, err := t.judgeTagsOf(ctx, id, d, judge)
 		if errors.Is(err, errNone) {
 			return oci.Errorf(oci.ManifestUnknown, "repository %s has no manifest %s", repo, d)
 		}
 		if err != nil {
 			return err
 		}
+		note(ctx, func(e *ledger.Event) { noteDeleted(e, tags) })
 		var index string
 		err = t.row(ctx, `SELECT manifest FROM manifest_child WHERE repository_id = $1 AND digest = $2 ORDER BY manifest LIMIT 1`, args{id, string(d)}, &index)
 		if err == nil {

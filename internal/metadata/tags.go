@@ -57,26 +57,27 @@ func (t *tx) pointTag(ctx context.Context, id int64, tag oci.Tag, d oci.Digest, 
 
 // judgeTagsOf asks judge about the end of the manifest d with every tag on it,
 // and locks it so that no tag comes to it meanwhile: whoever pushes one writes
-// the manifest first. Errors: errNone.
-func (t *tx) judgeTagsOf(ctx context.Context, id int64, d oci.Digest, judge registry.TagJudge) error {
+// the manifest first. It returns the tags. Errors: errNone.
+func (t *tx) judgeTagsOf(ctx context.Context, id int64, d oci.Digest, judge registry.TagJudge) ([]oci.Tag, error) {
 	n, err := t.exec(ctx, `UPDATE manifest SET pushed = pushed WHERE repository_id = $1 AND digest = $2`, args{id, string(d)})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if n == 0 {
-		return errNone
+		return nil, errNone
 	}
 	tags, err := collect[oci.Tag](ctx, t, `SELECT name FROM tag WHERE repository_id = $1 AND digest = $2 ORDER BY name`, args{id, string(d)})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	asked := tags
 	if len(tags) == 0 {
-		tags = []oci.Tag{""}
+		asked = []oci.Tag{""}
 	}
-	for _, tag := range tags {
+	for _, tag := range asked {
 		if err := judge.Ask(tag, access.Delete); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return tags, nil
 }
