@@ -92,6 +92,7 @@ type Directory interface {
 	Groups
 	Passwords
 	Networks
+	Decoys
 	Keys
 	KeyLife
 	Policies
@@ -170,6 +171,14 @@ type Networks interface {
 	// NoteNetwork records that an account came from network, and forgets all but
 	// the newest keep of its networks. An account that was removed is no error.
 	NoteNetwork(ctx context.Context, uid, network string, at time.Time, keep int) error
+}
+
+// Decoys is what the work done for names without accounts is made of.
+type Decoys interface {
+	// DecoyKey returns random bytes that were made with the database.
+	DecoyKey(ctx context.Context) ([]byte, error)
+	// EachPasswordHash calls fn with the hash of every account that has one.
+	EachPasswordHash(ctx context.Context, fn func(hash string)) error
 }
 
 // Keys are access keys.

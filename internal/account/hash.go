@@ -81,8 +81,14 @@ func (p phc) String() string {
 		p.memory, p.passes, p.threads, b64.EncodeToString(p.salt), b64.EncodeToString(p.sum))
 }
 
+// What hashes. Tests count instead.
+var (
+	argonSum      = argon2.IDKey
+	compareBcrypt = bcrypt.CompareHashAndPassword
+)
+
 func (a argon) sum(password string, salt []byte, size int) []byte {
-	return argon2.IDKey([]byte(password), salt, a.passes, a.memory, a.threads, uint32(size))
+	return argonSum([]byte(password), salt, a.passes, a.memory, a.threads, uint32(size))
 }
 
 // weaker reports whether a costs less than b in some way.
@@ -118,30 +124,43 @@ func bcryptCost(s string) (int, bool) {
 	return int(n), err == nil && int(n) >= minBcryptCost && int(n) <= maxBcryptCost
 }
 
+// A kind is a way to hash and its costs: what it takes to check a hash.
+type kind struct {
+	argon
+	bcrypt int // the cost; 0: argon2id
+}
+
+// kindOf returns the kind of a stored hash, and whether it is one that we know.
+func kindOf(stored string) (kind, bool) {
+	if cost, ok := bcryptCost(stored); ok {
+		return kind{bcrypt: cost}, true
+	}
+	p, err := parsePHC(stored)
+	return kind{argon: p.argon}, err == nil
+}
+
 // checkHash reports whether password belongs to the stored hash, and whether
-// the hash is weaker than one that we would make today. It computes exactly
-// one hash, whatever comes.
-func (h *hasher) checkHash(stored, password string) (ok, weak bool) {
+// the hash is weaker than one that we would make today. It computes exactly one
+// hash, whatever comes: one of the kind decoy where none is stored.
+func (h *hasher) checkHash(stored, password string, decoy kind) (ok, weak bool) {
+	h.count.Add(1)
 	if p, err := parsePHC(stored); err == nil {
-		h.count.Add(1)
 		sum := p.argon.sum(password, p.salt, len(p.sum))
 		return subtle.ConstantTimeCompare(sum, p.sum) == 1, p.weaker(today) || len(p.salt) < saltSize || len(p.sum) < sumSize
 	}
-	// bcrypt ignores what follows the 72nd byte, and repeats a short password
-	// with NULs between: neither may prove anything.
-	_, known := bcryptCost(stored)
-	if known && len(password) <= maxBcryptPassword && !strings.Contains(password, "\x00") {
-		h.count.Add(1)
-		return bcrypt.CompareHashAndPassword([]byte(stored), []byte(password)) == nil, true
+	if _, known := bcryptCost(stored); known {
+		same := compareBcrypt([]byte(stored), []byte(password)) == nil
+		// bcrypt ignores what follows the 72nd byte, and repeats a short password
+		// with NULs between: neither may prove anything.
+		return same && len(password) <= maxBcryptPassword && !strings.Contains(password, "\x00"), true
 	}
-	h.decoy()
+	if decoy.bcrypt > 0 {
+		nobody := fmt.Sprintf("$2a$%02d$%s", decoy.bcrypt, strings.Repeat(".", 53))
+		_ = compareBcrypt([]byte(nobody), []byte(password))
+	} else {
+		decoy.sum(password, make([]byte, saltSize), sumSize)
+	}
 	return false, false
-}
-
-// decoy computes a hash for nobody, so that a failure costs what a check costs.
-func (h *hasher) decoy() {
-	h.count.Add(1)
-	today.sum("", make([]byte, saltSize), sumSize)
 }
 
 // makeHash hashes password with salt as we do today.

@@ -45,7 +45,7 @@ func TestCheckHash(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newTestHasher()
-			ok, weak := h.checkHash(tt.stored, tt.password)
+			ok, weak := h.checkHash(tt.stored, tt.password, kind{argon: today})
 			if ok != tt.ok || ok && weak != tt.weak {
 				t.Errorf("checkHash = %t, weak %t; want %t, %t", ok, weak, tt.ok, tt.weak)
 			}

@@ -116,8 +116,9 @@ func (h *hasher) pass() {
 
 // prove calls check when its turn comes and reports its result. A negative one
 // is reported no sooner than the floor after the turn came, whatever was
-// checked and however long it took; meanwhile others have their turn.
-func (h *hasher) prove(ctx context.Context, l lane, check func() bool) (bool, error) {
+// checked and however long it took, and spent before; meanwhile others have
+// their turn.
+func (h *hasher) prove(ctx context.Context, l lane, spent time.Duration, check func() bool) (bool, error) {
 	if h.inside.Add(1) > maxInside {
 		h.inside.Add(-1)
 		return false, access.ErrBusy
@@ -126,7 +127,7 @@ func (h *hasher) prove(ctx context.Context, l lane, check func() bool) (bool, er
 	var began time.Time
 	var ok bool
 	err := h.run(ctx, l, func() {
-		began = time.Now()
+		began = time.Now().Add(-spent)
 		ok = check()
 	})
 	if err != nil || ok {

@@ -114,6 +114,15 @@ func TestLanesAreFair(t *testing.T) {
 	}
 }
 
+// The floor of a failure begins before its turn, by what was spent on it already.
+func TestFloorCoversWhatCameBefore(t *testing.T) {
+	h := newHasher(time.Hour)
+	ok, err := h.prove(t.Context(), behind, 2*time.Hour, func() bool { return false })
+	if ok || err != nil {
+		t.Errorf("prove = %t, %v", ok, err)
+	}
+}
+
 func (h *hasher) waitingIn(l lane) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

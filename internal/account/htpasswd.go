@@ -77,6 +77,7 @@ func (s *Service) ImportHtpasswd(ctx context.Context, r io.Reader, may func(Name
 	if err := s.dir.AddAccounts(ctx, accounts...); err != nil {
 		return nil, fmt.Errorf("import htpasswd: %w", err)
 	}
+	s.decoys.Store(nil) // who has no account shall cost as much as these at once
 	return names, nil
 }
 

@@ -133,18 +133,34 @@ func (s *Service) proveAgain(ctx context.Context, p access.Password) (Account, e
 	return a, err
 }
 
-// check computes one hash. Errors: access.ErrBadCredential, access.ErrBusy.
+// A guess is a password that is to be checked.
+type guess struct {
+	password string
+	lane     lane
+	void     bool          // it is wrong, whatever the hash says
+	decoy    kind          // what is hashed for an account without a hash
+	spent    time.Duration // what looking for the account took
+}
+
+// check computes one hash, which costs the same whatever the password, and for
+// all that can be known from outside whether there is an account or not. Errors:
+// access.ErrBadCredential, access.ErrBusy.
 func (s *Service) check(ctx context.Context, l lane, p access.Password) (Account, error) {
+	decoy, err := s.decoyFor(ctx, p.Name)
+	if err != nil {
+		return Account{}, err
+	}
+	begun := time.Now()
 	a, err := s.candidate(ctx, p.Name)
 	if err != nil {
 		return Account{}, err
 	}
-	password := p.Secret.Reveal()
-	if len(password) == 0 || len(password) > MaxPassword || a.Disabled {
-		a.PasswordHash = "" // nobody's: a decoy is hashed
+	g := guess{password: p.Secret.Reveal(), lane: l, void: a.Disabled, decoy: decoy, spent: time.Since(begun)}
+	if len(g.password) == 0 || len(g.password) > MaxPassword {
+		g.password, g.void = "", true
 	}
-	if a, err = s.prove(ctx, l, a, password); err == nil {
-		s.remembered.add(p.Name, password, a.PasswordHash)
+	if a, err = s.prove(ctx, a, g); err == nil {
+		s.remembered.add(p.Name, g.password, a.PasswordHash)
 	}
 	return a, err
 }
@@ -163,9 +179,9 @@ func (s *Service) candidate(ctx context.Context, name string) (Account, error) {
 }
 
 // prove returns the account as it is when the password was found to be right.
-func (s *Service) prove(ctx context.Context, l lane, a Account, password string) (Account, error) {
+func (s *Service) prove(ctx context.Context, a Account, g guess) (Account, error) {
 	for range 3 {
-		upgraded, err := s.compare(ctx, l, a, password)
+		upgraded, err := s.compare(ctx, a, g)
 		if err != nil {
 			return Account{}, err
 		}
@@ -186,17 +202,14 @@ func (s *Service) prove(ctx context.Context, l lane, a Account, password string)
 	return Account{}, access.ErrBusy
 }
 
-// compare hashes password once; when it is right and the stored hash is weaker
+// compare hashes the password once; when it is right and the stored hash is weaker
 // than one of today's, it replaces that and returns the new one.
-func (s *Service) compare(ctx context.Context, l lane, a Account, password string) (upgraded string, err error) {
-	ok, err := s.hashing.prove(ctx, l, func() bool {
-		if a.PasswordHash == "" {
-			s.hashing.decoy()
-			return false
-		}
-		ok, weak := s.hashing.checkHash(a.PasswordHash, password)
+func (s *Service) compare(ctx context.Context, a Account, g guess) (upgraded string, err error) {
+	ok, err := s.hashing.prove(ctx, g.lane, g.spent, func() bool {
+		ok, weak := s.hashing.checkHash(a.PasswordHash, g.password, g.decoy)
+		ok = ok && !g.void
 		if ok && weak {
-			upgraded = s.rehash(ctx, a, password)
+			upgraded = s.rehash(ctx, a, g.password)
 		}
 		return ok
 	})

@@ -30,6 +30,8 @@ func TestPasswordFailures(t *testing.T) {
 		f.ok(err)
 		_, err = f.s.ImportHtpasswd(f.ctx(), strings.NewReader("bert:"+string(hash)), anybody)
 		f.ok(err)
+		_, err = f.login("nobody", "so that the kinds of hashes are known")
+		wantError(t, err, access.ErrBadCredential)
 		for _, tt := range []struct{ name, user, password string }{
 			{"I-04 wrong password", "alice", "bob keeps a horse"},
 			{"I-04 unknown user", "nobody", "alice keeps a horse"},

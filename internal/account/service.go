@@ -70,15 +70,17 @@ type Service struct {
 	minPassword int
 	hosts       []string
 
-	hashing    *hasher
-	remembered *remembered
-	throttle   *throttle
-	flights    flights[presentation, Account]
-	changing   sync.Map // names of people who change their passwords
-	networks   *otter.Cache[netip.Prefix, knownAt]
-	used       *lastuse.Log
-	identities *otter.Cache[identityKey, under[resolved]]
-	keys       *otter.Cache[[32]byte, under[Key]]
+	hashing      *hasher
+	remembered   *remembered
+	throttle     *throttle
+	flights      flights[presentation, Account]
+	changing     sync.Map               // names of people who change their passwords
+	decoys       atomic.Pointer[decoys] // nil at first
+	decoysFlight flights[struct{}, *decoys]
+	networks     *otter.Cache[netip.Prefix, knownAt]
+	used         *lastuse.Log
+	identities   *otter.Cache[identityKey, under[resolved]]
+	keys         *otter.Cache[[32]byte, under[Key]]
 
 	policy       atomic.Pointer[knownPolicy] // nil at first
 	applied      atomic.Pointer[knownPolicy] // the last that was applied here, nil at first; of no generation

@@ -76,9 +76,10 @@ func networkOf(a netip.Addr) netip.Prefix {
 
 // fold returns one number for all spellings of a name that people, or those who
 // guess, would use for the same account (I-03).
-func (t *throttle) fold(name string) uint64 {
-	name = strings.ToLower(norm.NFKC.String(name[:min(len(name), maxFolded)]))
-	return maphash.String(t.seed, strings.TrimSpace(name))
+func (t *throttle) fold(name string) uint64 { return maphash.String(t.seed, folded(name)) }
+
+func folded(name string) string {
+	return strings.TrimSpace(strings.ToLower(norm.NFKC.String(name[:min(len(name), maxFolded)])))
 }
 
 // A standing is what is known of who presents a password, before it is checked.

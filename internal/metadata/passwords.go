@@ -121,3 +121,21 @@ func (d directory) NoteNetwork(ctx context.Context, uid, network string, at time
 	})
 	return wrap(err, "note a network of account %s", uid)
 }
+
+// DecoyKey implements account.Decoys.
+func (d directory) DecoyKey(ctx context.Context) ([]byte, error) {
+	var key []byte
+	err := d.db.reads.row(d.db.engine.detach(ctx), `SELECT key FROM decoy_key WHERE id = 1`, nil, &key)
+	return key, wrap(err, "read the key of decoys")
+}
+
+// EachPasswordHash implements account.Decoys.
+func (d directory) EachPasswordHash(ctx context.Context, fn func(hash string)) error {
+	err := d.db.reads.rows(d.db.engine.detach(ctx), `SELECT password_hash FROM account WHERE password_hash <> ''`, nil, func(rows *sql.Rows) error {
+		var hash string
+		err := rows.Scan(&hash)
+		fn(hash)
+		return err
+	})
+	return wrap(err, "read all password hashes")
+}

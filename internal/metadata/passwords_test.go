@@ -176,3 +176,27 @@ func TestNetworks(t *testing.T) {
 		names(network(1), created, 10)
 	})
 }
+
+func TestDecoys(t *testing.T) {
+	var keys []string
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, d := t.Context(), db.Directory()
+		key, err := d.DecoyKey(ctx)
+		must(t, err)
+		if len(key) != 32 || slices.Contains(keys, string(key)) {
+			t.Errorf("key %x", key)
+		}
+		keys = append(keys, string(key))
+		if again, err := d.DecoyKey(ctx); err != nil || string(again) != string(key) {
+			t.Errorf("the key becomes %x, %v", again, err)
+		}
+		bot := accountOf("ci")
+		bot.PasswordHash = ""
+		must(t, d.AddAccounts(ctx, accountOf("alice"), accountOf("bob"), bot))
+		var hashes []string
+		must(t, d.EachPasswordHash(ctx, func(hash string) { hashes = append(hashes, hash) }))
+		if slices.Sort(hashes); !slices.Equal(hashes, []string{"$argon2id$alice", "$argon2id$bob"}) {
+			t.Errorf("hashes %q", hashes)
+		}
+	})
+}

@@ -137,6 +137,9 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	must(t, d.NoteNetwork(ctx, "uid-alice", "192.0.2.1/32", created, 16))
 	_, err = d.NamesAt(ctx, "192.0.2.1/32", created, 10)
 	must(t, err)
+	_, err = d.DecoyKey(ctx)
+	must(t, err)
+	must(t, d.EachPasswordHash(ctx, func(string) {}))
 	must(t, d.RemoveMember(ctx, "ops", "uid-alice"))
 	must(t, d.RemoveAccount(ctx, "uid-alice"))
 	_, err = d.SavePolicy(ctx, account.PolicyVersion{}, 0)
@@ -167,6 +170,7 @@ func TestPlans(t *testing.T) {
 		`ORDER BY (version|started) DESC LIMIT 1$`:  "one row, from the end",
 		`^DELETE FROM sweep`:                        "a hundred rows",
 		`FROM audit_link ORDER BY`:                  "two rows",
+		`^SELECT password_hash FROM account`:        "counts all accounts, once in minutes",
 		`^DELETE FROM known_network`:                "the few networks of one account",
 		`^WITH RECURSIVE line `:                     "walks the line, found by key",
 		`^UPDATE session .* NOT IN`:                 "the sessions of one account, a hundred",
