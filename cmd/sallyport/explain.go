@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -232,7 +231,11 @@ func newWhoCan() *cobra.Command {
 			t.add("rule "+g.Name, fmt.Sprint(g.Line), joined(g.Actions), words(g.Subjects), g.Pattern, g.When)
 		}
 		for _, p := range found.Takes {
-			t.add("protection "+p.Name, fmt.Sprint(p.Line), "not "+joined(p.Actions), "all but "+cmp.Or(words(p.Except), "nobody"), words(p.Tags), p.When)
+			from := "everybody"
+			if len(p.Except) > 0 {
+				from = "all but " + words(p.Except)
+			}
+			t.add("protection "+p.Name, fmt.Sprint(p.Line), "not "+joined(p.Actions), from, words(p.Tags), p.When)
 		}
 		return f.write(cmd, found, t)
 	})

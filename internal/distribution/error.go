@@ -110,6 +110,9 @@ func (d *door) describe(c *call, err error, requestID string) problem {
 		message, reason := "authentication required", ""
 		if lacks.Present {
 			message, reason = "the token does not allow this", insufficientScope
+			if c.authority.Identity.Principal.IsAnonymous() {
+				message = "this needs a login"
+			}
 		}
 		return d.challenge(c, lacks.Need, message, reason)
 	}
