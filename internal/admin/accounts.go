@@ -130,11 +130,10 @@ func (c *call) addUser() error {
 // mayMake asks whether the caller may have an account of that name: the policy can
 // have given it something in advance.
 func (c *call) mayMake(n account.Name) error {
-	right := c.route.who.right
-	if err := c.authority.CheckManage(right, n.Name); err != nil {
+	if err := c.manage(n.Name); err != nil {
 		return err
 	}
-	return c.authority.Commands(right, access.Principal{ID: access.ID{Name: n.Name}, Kind: n.Kind})
+	return c.authority.Commands(c.route.who.right, access.Principal{ID: access.ID{Name: n.Name}, Kind: n.Kind})
 }
 
 // mayCommand asks whether the caller, who has the route's right over another

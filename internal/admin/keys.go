@@ -22,7 +22,7 @@ import (
 // right. Another's are, to everybody else, things that do not exist.
 func (c *call) mayTouch(uid, owner string) bool {
 	own := uid == c.principal().UID && c.authority.Identity.Narrowing.IsZero()
-	return own || c.authority.MayManage(c.route.who.right, nameOf(owner))
+	return own || c.manage(nameOf(owner)) == nil
 }
 
 // nameOf returns "team-a/ci" for "robot:team-a/ci".
@@ -48,7 +48,7 @@ func (c *call) owner() (uid string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.authority.CheckManage(right, n.Name); err != nil {
+	if err := c.manage(n.Name); err != nil {
 		return "", err
 	}
 	a, err := c.door.Accounts.Find(c.r.Context(), n)
@@ -95,6 +95,9 @@ func (c *call) managedKey() (account.Key, error) {
 	k, err := c.door.Accounts.Key(c.r.Context(), c.r.PathValue("id"))
 	if err == nil && !c.comesWith(k.ID) && !c.mayTouch(k.AccountID, k.Owner) {
 		err = account.ErrUnknown
+	}
+	if err == nil {
+		c.event.Set("owner", k.Owner)
 	}
 	return k, err
 }
@@ -151,7 +154,7 @@ func (c *call) createKey() error {
 	}
 	own := owner == c.own()
 	if !own {
-		if err := c.authority.CheckManage(c.route.who.right, owner.Name); err != nil {
+		if err := c.manage(owner.Name); err != nil {
 			return err
 		}
 		if err := c.mayCommand(owner); err != nil {
@@ -216,6 +219,7 @@ func (c *call) narrowKey() error {
 	if err != nil {
 		return err
 	}
+	c.event.Set("to", to.String())
 	if k, err = c.door.Accounts.NarrowKey(c.r.Context(), k.ID, to); err != nil {
 		return err
 	}
@@ -276,6 +280,7 @@ func (c *call) revokeSessions() error {
 	if err != nil {
 		return err
 	}
+	c.event.Object = cmp.Or(c.query.Get("owner"), c.principal().String())
 	n, err := c.door.Tokens.RevokeSessions(c.r.Context(), uid)
 	if err != nil {
 		return err
@@ -298,6 +303,7 @@ func (c *call) revokeSession() error {
 		if !c.mayTouch(s.AccountID, s.Owner) {
 			return token.ErrUnknown
 		}
+		c.event.Set("owner", s.Owner)
 	}
 	if err := c.door.Tokens.RevokeSession(c.r.Context(), id); err != nil {
 		return err

@@ -95,6 +95,7 @@ func (c *call) applyPolicy() error {
 	if err != nil {
 		return err
 	}
+	c.event.AllowOver(c.authority, access.ManagePolicy, "")
 	v, err := c.door.Accounts.ApplyPolicy(c.r.Context(), account.PolicyChange{
 		Document: string(document), Base: base, Reason: c.query.Get("reason"),
 	}, c.authority)

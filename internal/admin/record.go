@@ -66,6 +66,16 @@ func (c *call) newEvent() ledger.Event {
 	e.Kind, e.Action = c.route.about()
 	e.Of(c.authority)
 	e.From(inbound.Origin(c.r, c.w.Header()))
+	switch w := c.route.who; {
+	case w.right == "", w.own == named && c.target() == c.own():
+		// No rule is needed.
+	case w.over == anywhere:
+		// The handler finds out what the right must be over.
+	case w.over == registry:
+		e.AllowOver(c.authority, w.right, "")
+	default:
+		e.AllowOver(c.authority, w.right, c.name(w.over))
+	}
 	first, rest, _ := strings.Cut(strings.Trim(c.route.pattern, "/"), "/")
 	for part := range strings.SplitSeq(rest, "/") {
 		name, isName := strings.CutPrefix(part, "{")

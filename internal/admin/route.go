@@ -160,6 +160,19 @@ func (c *call) manages(w who) error {
 	return c.authority.CheckManage(w.right, c.name(w.over))
 }
 
+// manage asks for the route's right over a name in the tree, and says in the
+// event which rule gives it. Errors: as access.Authority.CheckManage.
+func (c *call) manage(name string) error {
+	right := c.route.who.right
+	if err := c.authority.CheckManage(right, name); err != nil {
+		return err
+	}
+	if c.event != nil {
+		c.event.AllowOver(c.authority, right, name)
+	}
+	return nil
+}
+
 // name returns a name that the path holds: its slashes are written "~" there.
 func (c *call) name(parameter string) string {
 	return strings.ReplaceAll(c.r.PathValue(parameter), "~", "/")

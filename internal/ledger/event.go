@@ -174,6 +174,12 @@ func (e *Event) Allow(au access.Authority, a access.Action) {
 	e.Rule = name(au.Decide(access.Query{Action: a, Name: e.Repository, Tag: oci.Tag(e.Tag), AnyTag: e.Tag == ""}).Rule)
 }
 
+// AllowOver fills in the rule that gives au the administrative right a over a
+// name in the tree, or the whole registry for "".
+func (e *Event) AllowOver(au access.Authority, a access.Action, over string) {
+	e.Rule = name(au.Decide(access.Query{Action: a, Name: over}).Rule)
+}
+
 // name returns what to call a rule or protection: a nameless one by its line.
 func name(s access.Statement) string {
 	if s.Name == "" && s.Line > 0 {

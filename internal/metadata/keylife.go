@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // RotateKey implements account.KeyLife. On PostgreSQL writers wait for each
@@ -33,6 +34,10 @@ func (d directory) RotateKey(ctx context.Context, id string, next account.Key, e
 		if !errors.Is(err, errNone) {
 			return err
 		}
+		note(ctx, func(e *ledger.Event) {
+			e.Set("successor", next.ID)
+			e.Set("until", end.UTC().Format(time.RFC3339))
+		})
 		return t.addKey(ctx, next)
 	})
 	return next.Narrowing, wrap(err, "rotate key %s", id)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -119,6 +121,7 @@ func (s tokens) RevokeSessions(ctx context.Context, uid string, at time.Time) (i
 		if errors.Is(err, account.ErrUnknown) {
 			err = token.ErrUnknown
 		}
+		note(ctx, func(e *ledger.Event) { e.Set("ended", strconv.FormatInt(ended, 10)) })
 		return err
 	})
 	return int(ended), wrap(err, "revoke the sessions of account %s", uid)
@@ -134,8 +137,9 @@ func (s tokens) MakeRoom(ctx context.Context, uid string, now time.Time, limit, 
 		return wrap(err, "count sessions")
 	}
 	err := s.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0 AND id NOT IN (
+		ended, err := t.exec(ctx, `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0 AND id NOT IN (
 			SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $3)`, args{uid, micros(now), keep})
+		note(ctx, func(e *ledger.Event) { e.Set("ended", strconv.FormatInt(ended, 10)) })
 		return err
 	})
 	return wrap(err, "end the oldest sessions of account %s", uid)

@@ -63,6 +63,12 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 	}
 }
 
+// roomEvent begins an event about old sessions of id that end to make room for a
+// new one. It is not that of the login, which may still come to nothing.
+func roomEvent(id access.Identity) *ledger.Event {
+	return &ledger.Event{Kind: ledger.Session, Action: "make-room", Decision: ledger.Allowed, Principal: ledger.System, Object: id.Principal.String()}
+}
+
 // issued fills in what was issued.
 func (r request) issued(id access.Identity, session Session, jti string, given access.Grants) {
 	r.event.By(id)
