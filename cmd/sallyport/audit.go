@@ -155,6 +155,9 @@ func writeEvents(cmd *cobra.Command, events []client.AuditEvent, f *format, head
 			if err != nil {
 				return err
 			}
+			if _, err := ledger.ParseLine(line); err != nil {
+				line = client.PrintableJSON(line) // no server of ours wrote it
+			}
 			if err := result(cmd, "%s", line); err != nil {
 				return err
 			}

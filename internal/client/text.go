@@ -58,8 +58,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// WriteJSON writes v, indented, as JSON of printable characters only: others
-// can stand only inside strings, where they are escaped.
+// WriteJSON writes v, indented, as JSON of printable characters only.
 func WriteJSON(w io.Writer, v any) error {
 	var raw bytes.Buffer
 	enc := json.NewEncoder(&raw)
@@ -68,8 +67,16 @@ func WriteJSON(w io.Writer, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
+	_, err := w.Write(PrintableJSON(raw.Bytes()))
+	return err
+}
+
+// PrintableJSON returns JSON that says the same as text in printable characters
+// and line breaks only: others can stand only inside strings, where they are
+// escaped.
+func PrintableJSON(text []byte) []byte {
 	var out bytes.Buffer
-	for _, r := range raw.String() {
+	for _, r := range string(text) {
 		switch {
 		case r == '\n' || strconv.IsPrint(r):
 			out.WriteRune(r)
@@ -80,6 +87,5 @@ func WriteJSON(w io.Writer, v any) error {
 			fmt.Fprintf(&out, `\u%04x`, r)
 		}
 	}
-	_, err := w.Write(out.Bytes())
-	return err
+	return out.Bytes()
 }

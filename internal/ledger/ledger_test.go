@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
@@ -30,7 +31,7 @@ func FuzzEvent(f *testing.F) {
 		}
 		s := ledger.Seal(ledger.Link{Seq: 41}, e)
 		line := s.Line()
-		if !utf8.Valid(line) || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(line) > ledger.MaxLine {
+		if !utf8.Valid(line) || bytes.ContainsFunc(line, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }) || len(line) > ledger.MaxLine {
 			t.Fatalf("not one printable line: %q", line)
 		}
 		back, err := ledger.ParseLine(line)

@@ -89,6 +89,10 @@ func TestSyslog(t *testing.T) {
 		}
 	}
 	events := sealed(3)
+	// L-02: what comes from outside begins no message of its own.
+	hostile := events[0].Event
+	hostile.Principal, hostile.UserAgent = "x\n<110>1 2026-01-01T00:00:00.000000Z h sallyport 1 push - {}", "y\r\n9 <110>1 \x1b[2J\x00"
+	events[0] = ledger.Seal(ledger.Link{}, hostile)
 	t.Run("tcp", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
