@@ -175,6 +175,12 @@ func (w *explanationWriter) explain(q client.Question, x client.Explanation) {
 		who += " (" + strings.Join(x.Groups, ", ") + ")"
 	}
 	w.line("%s: %s, %s", verdict, who, what)
+	if x.Standing != "" {
+		w.line("  %s", x.Standing)
+	}
+	if x.Allowed && q.Action == string(access.Push) && q.Tag != "" {
+		w.line("  a push to a tag is create-tag where the tag is new, and move-tag where it is there: ask for each")
+	}
 	for _, r := range x.Rules {
 		w.reason("given by rule", r)
 	}

@@ -40,18 +40,20 @@ func (c *call) explain() error {
 	if err := c.authority.CheckManage(access.ManagePolicy, query.Name); err != nil {
 		return err
 	}
-	policy := c.authority.Policy
+	policy, standing := c.authority.Policy, ""
 	if in.PolicyVersion != 0 {
 		policy, err = c.pastPolicy(in)
 	} else {
-		err = c.identify(&query, in.Key)
+		standing, err = c.identify(&query, in.Key)
 	}
 	if err != nil {
 		return err
 	}
 	x := policy.Explain(query).Within(c.authority.Part(access.ManagePolicy))
+	x.Allowed = x.Allowed && standing == ""
 	return c.json(http.StatusOK, client.Explanation{
-		Principal: query.Principal.String(), Groups: c.groupsWithin(query.Principal.Groups), PolicyVersion: policy.Version(), Explanation: x,
+		Principal: query.Principal.String(), Groups: c.groupsWithin(query.Principal.Groups), PolicyVersion: policy.Version(),
+		Standing: standing, Explanation: x,
 	})
 }
 
@@ -78,31 +80,37 @@ func (c *call) pastPolicy(in client.Question) (*access.Policy, error) {
 }
 
 // identify completes a local principal with what is true of its account now, and
-// with what one of its access keys keeps.
-func (c *call) identify(q *access.Query, keyID string) error {
+// with what one of its access keys keeps. It says why either counts no longer.
+func (c *call) identify(q *access.Query, keyID string) (standing string, err error) {
 	if kind := q.Principal.Kind; kind != access.User && kind != access.Robot {
 		if keyID != "" {
-			return badRequest("field \"key\": only users and robots have access keys")
+			return "", badRequest("field \"key\": only users and robots have access keys")
 		}
-		return nil
+		return "", nil
 	}
 	a, err := c.door.Accounts.Find(c.r.Context(), account.Name{Kind: q.Principal.Kind, Name: q.Principal.Name})
 	if err != nil {
-		return err
+		return "", err
 	}
 	q.Principal = a.Principal()
+	if a.Disabled {
+		standing = "the account is disabled"
+	}
 	if keyID == "" {
-		return nil
+		return standing, nil
 	}
 	k, err := c.door.Accounts.Key(c.r.Context(), keyID)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if k.AccountID != a.UID {
-		return badRequest("field \"key\": the key is not one of %s", q.Principal)
+		return "", badRequest("field \"key\": the key is not one of %s", q.Principal)
 	}
 	q.Narrowing, q.Method = k.Narrowing, "key"
-	return nil
+	if standing == "" && !k.Alive(c.authority.Now) {
+		standing = "the key has ended"
+	}
+	return standing, nil
 }
 
 // whoCan lists the rules that give an action on a name.

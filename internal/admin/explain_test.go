@@ -35,6 +35,23 @@ func TestExplain(t *testing.T) {
 			t.Errorf("a narrowed key: %+v", x)
 		}
 		f.refused(b, 400, ask(`{"principal":"user:alice","action":"push","repository":"team-a/app","key":"`+k.ID+`"}`))
+		// Nor is anything allowed to a key that has ended, or to who is disabled.
+		pull := `{"principal":"robot:ci","action":"pull","repository":"team-a/app","key":"` + k.ID + `"}`
+		for _, then := range []struct {
+			change req
+			want   int
+			says   string
+		}{
+			{req{method: "GET", path: "/whoami"}, 200, ""},
+			{req{method: "DELETE", path: "/keys/" + k.ID}, 204, "the key has ended"},
+			{req{method: "PATCH", path: "/robots/ci", body: `{"disabled":true}`}, 200, "the account is disabled"},
+		} {
+			f.want(b, then.want, then.change)
+			x = read[client.Explanation](f, b, 200, ask(pull))
+			if x.Allowed != (then.says == "") || x.Standing != then.says || len(x.Rules) == 0 {
+				t.Errorf("after %s %s: %+v", then.change.method, then.change.path, x)
+			}
+		}
 		for _, body := range []string{
 			`{"principal":"nobody","action":"pull","repository":"a"}`, `{"action":"fly","repository":"a"}`, `{"action":"pull"}`,
 			`{"action":"pull","repository":"A"}`, `{"action":"pull","repository":"a","tag":"-"}`, `{"action":"pull","repository":"a","address":"x"}`,

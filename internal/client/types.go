@@ -218,6 +218,9 @@ type Explanation struct {
 	Principal     string   `json:"principal"`
 	Groups        []string `json:"groups"`
 	PolicyVersion int64    `json:"policyVersion,omitempty"` // of the policy that was asked
+	// Standing says why nothing is allowed now, whatever the policy gives: the
+	// account is disabled, or the key has ended. It is "" otherwise.
+	Standing string `json:"standing,omitempty"`
 	access.Explanation
 }
 
