@@ -112,6 +112,7 @@ func showAudit(cmd *cobra.Command, c *client.Client, q client.AuditQuery, count 
 		if len(page.Items) > 0 {
 			q.After = max(q.After, page.Items[len(page.Items)-1].Seq)
 		}
+		q.After = max(q.After, page.Through)
 		if page.Next != "" {
 			if q.After, err = strconv.ParseInt(page.Next, 10, 64); err != nil {
 				return fmt.Errorf("the server's answer: %w", err)

@@ -46,8 +46,11 @@ func (c *call) listAudit() error {
 		page.Anchor = &client.AuditLink{Seq: anchor.Seq, Hash: anchor.Hash.String()}
 		page.Head = &client.AuditLink{Seq: head.Seq, Hash: head.Hash.String()}
 	}
-	if found.Next.Given {
+	switch {
+	case found.Next.Given:
 		page.Next = strconv.FormatInt(found.Next.N, 10)
+	case q.Forward():
+		page.Through = max(q.After.N, head.Seq)
 	}
 	return c.json(http.StatusOK, page)
 }

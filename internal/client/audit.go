@@ -32,6 +32,9 @@ type AuditPage struct {
 	// Next is "" at the end, else the value of the query parameter "after", or
 	// "before" when the newest come first, that gives the following part.
 	Next string `json:"next,omitempty"`
+	// Through is for who asks for the oldest first and has come to the end: what
+	// happens later has greater numbers than that. It may be beyond the last item.
+	Through int64 `json:"through,omitempty"`
 	// Anchor stands for events that were removed from the beginning, Head is the
 	// last event. Only who reads the whole record gets them.
 	Anchor *AuditLink `json:"anchor,omitempty"`
