@@ -78,12 +78,8 @@ func (t *tx) record(ctx context.Context, events ...ledger.Event) error {
 	if err := t.recordBatch(ctx, &at, batched); err != nil {
 		return wrap(err, "write audit events")
 	}
-	for _, e := range single {
-		s := ledger.Seal(at, e)
-		if err := t.insertEvent(ctx, s); err != nil {
-			return wrap(err, "write audit event")
-		}
-		at, t.sealed = s.Link(), append(t.sealed, s)
+	if err := t.recordSingle(ctx, &at, single); err != nil {
+		return wrap(err, "write audit events")
 	}
 	_, err = t.exec(ctx, `UPDATE audit_link SET hash = $1 WHERE id = 1`, args{at.Hash[:]})
 	return wrap(err, "move the end of the audit record")
@@ -136,12 +132,31 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-func (t *tx) insertEvent(ctx context.Context, s ledger.Sealed) error {
-	_, err := t.exec(ctx, `INSERT INTO audit_event (seq, time, kind, principal, repository, request, denied, canonical, prev, hash)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		args{s.Seq, micros(s.Time), string(s.Kind), s.Principal, s.Repository, s.RequestID, s.Decision != ledger.Allowed,
-			string(s.Canonical()), s.Prev[:], s.Hash[:]})
-	return err
+// maxRows bounds the rows of one statement.
+const maxRows = 256
+
+// recordSingle writes events as a row each, many with one statement. The
+// numbers of rows are powers of two, so that few different statements come about.
+func (t *tx) recordSingle(ctx context.Context, at *ledger.Link, events []ledger.Event) error {
+	for len(events) > 0 {
+		n := maxRows
+		for n > len(events) {
+			n /= 2
+		}
+		var a args
+		for _, e := range events[:n] {
+			s := ledger.Seal(*at, e)
+			*at, t.sealed = s.Link(), append(t.sealed, s)
+			a = append(a, s.Seq, micros(s.Time), string(s.Kind), s.Principal, s.Repository, s.RequestID, s.Decision != ledger.Allowed,
+				string(s.Canonical()), s.Prev[:], s.Hash[:])
+		}
+		if _, err := t.exec(ctx, `INSERT INTO audit_event (seq, time, kind, principal, repository, request, denied, canonical, prev, hash) VALUES `+
+			placeholders(n, len(a)/n), a); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
 }
 
 // settle makes known what a transaction has committed.

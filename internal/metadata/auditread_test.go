@@ -55,3 +55,27 @@ func TestAuditReadIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestAuditStatements: many events, as refusals are, take few statements while
+// the end of the chain is locked.
+func TestAuditStatements(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		total := 0
+		for _, n := range []int{1, 2, 3, 100, 255, 256, 1000, 2048} {
+			events := make([]ledger.Event, n)
+			for i := range events {
+				events[i] = ledger.Event{Kind: ledger.Login, Decision: ledger.Denied, Principal: fmt.Sprint("user:u", i)}
+			}
+			before := db.Queries()
+			must(t, db.Ledger().Append(t.Context(), events))
+			// One finds the end of the chain, one moves it.
+			if sent := db.Queries() - before; sent > 2+8+8 {
+				t.Errorf("%d events took %d statements", n, sent)
+			}
+			total += n
+		}
+		if got := record(t, db, ledger.Query{Limit: 1000}); len(got) != total {
+			t.Errorf("%d events, want %d", len(got), total)
+		}
+	})
+}

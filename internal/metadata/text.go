@@ -135,3 +135,20 @@ func inChunks(values []string, first int, do func(list string, a args) error) er
 	}
 	return nil
 }
+
+// placeholders returns the text for rows of so many columns: ($1,$2),($3,$4).
+func placeholders(rows, columns int) string {
+	var out strings.Builder
+	for i := range rows * columns {
+		switch {
+		case i == 0:
+			out.WriteString("($")
+		case i%columns == 0:
+			out.WriteString("),($")
+		default:
+			out.WriteString(",$")
+		}
+		out.WriteString(strconv.Itoa(i + 1))
+	}
+	return out.String() + ")"
+}
