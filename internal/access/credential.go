@@ -94,10 +94,25 @@ func (Certificate) credential()  {}
 // or unknown credential, so that a caller cannot tell these apart.
 var ErrBadCredential = errors.New("bad credential")
 
-// ErrWrongNetwork is, to the caller, ErrBadCredential, which it wraps: a good
-// credential that is narrowed to other networks than the one it came from. The
-// record tells the two apart.
-var ErrWrongNetwork = fmt.Errorf("%w: it is not for this network", ErrBadCredential)
+// These are, to the client, ErrBadCredential, which they wrap: credentials of
+// ours that are not good here or any more. The record tells them apart.
+var (
+	ErrWrongNetwork = fmt.Errorf("%w: it is not for this network", ErrBadCredential)
+	ErrRevoked      = fmt.Errorf("%w: it was revoked", ErrBadCredential)
+	ErrExpired      = fmt.Errorf("%w: it has expired", ErrBadCredential)
+	ErrDisabled     = fmt.Errorf("%w: its owner is disabled", ErrBadCredential)
+)
+
+// A Refused is one of these with what only the record may say: whose credential
+// it is, and which.
+type Refused struct {
+	Why        error
+	Owner, UID string // "user:alice"
+	Proof      Proof
+}
+
+func (e *Refused) Error() string { return e.Why.Error() }
+func (e *Refused) Unwrap() error { return e.Why }
 
 // ErrBusy says that the check could not be made now because too many wait for
 // it; the door answers 429 with Retry-After.

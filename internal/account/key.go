@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"time"
 	"unicode"
@@ -25,12 +26,16 @@ func (s accessKeys) Authenticate(ctx context.Context, c access.Credential) (acce
 		return access.Identity{}, err
 	}
 	// Resolve judges the key: revoked, expired, its owner gone.
-	id, err := s.Resolve(ctx, k.AccountID, access.Proof{Method: "key", KeyID: k.ID})
+	proof := access.Proof{Method: "key", KeyID: k.ID}
+	id, err := s.Resolve(ctx, k.AccountID, proof)
+	if err == nil && !id.Narrowing.AllowsFrom(presented.From.Address) {
+		err = access.ErrWrongNetwork
+	}
+	if errors.Is(err, access.ErrBadCredential) {
+		err = &access.Refused{Why: err, Owner: k.Owner, UID: k.AccountID, Proof: proof}
+	}
 	if err != nil {
 		return access.Identity{}, err
-	}
-	if !id.Narrowing.AllowsFrom(presented.From.Address) {
-		return access.Identity{}, access.ErrWrongNetwork
 	}
 	s.used.Touch(k.ID, lastuse.From(s.now(), presented.From.Address, presented.From.UserAgent))
 	return id, nil

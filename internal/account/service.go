@@ -142,9 +142,9 @@ func (s *Service) Hashes() int64 { return s.hashing.count.Load() }
 
 // Resolve returns the identity that uid and proof name as it is now: current
 // groups, and the narrowing and the end of the key that the proof names.
-// Errors: access.ErrBadCredential when the account is removed or disabled, the
-// password that was proven replaced, or the key is removed, revoked or expired,
-// or another's.
+// Errors: access.ErrBadCredential, or one that wraps it, when the account is
+// removed or disabled, the password that was proven replaced, or the key is
+// removed, revoked or expired, or another's.
 func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error) {
 	generation, err := s.changes.Generation(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (
 	}
 	id := known.value.identity
 	if !id.Expires.IsZero() && !s.now().Before(id.Expires) {
-		return access.Identity{}, access.ErrBadCredential
+		return access.Identity{}, access.ErrExpired
 	}
 	id.Proof = proof
 	return id, nil
@@ -177,7 +177,7 @@ func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (resolved
 		return resolved{}, notFoundIsBad("find account", err)
 	}
 	if a.Disabled {
-		return resolved{}, access.ErrBadCredential
+		return resolved{}, access.ErrDisabled
 	}
 	r := resolved{access.Identity{Principal: a.Principal()}, a.PasswordSet}
 	if keyID == "" {
@@ -187,8 +187,11 @@ func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (resolved
 	if err != nil {
 		return resolved{}, notFoundIsBad("find access key", err)
 	}
-	if k.AccountID != uid || !k.Revoked.IsZero() {
+	switch {
+	case k.AccountID != uid:
 		return resolved{}, access.ErrBadCredential
+	case !k.Revoked.IsZero():
+		return resolved{}, access.ErrRevoked
 	}
 	r.identity.Narrowing, r.identity.Expires = k.Narrowing, k.Expires
 	return r, nil

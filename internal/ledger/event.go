@@ -53,6 +53,10 @@ const (
 	ByToken      = "token"             // the token does not hold it
 	BadToken     = "invalid token"     // the token proves nothing
 	BadProof     = "bad credential"    // the credential proves nothing
+	WrongNetwork = "wrong network"     // the credential is narrowed to other networks
+	Revoked      = "revoked"           // the credential was ended
+	Expired      = "expired"           // the credential has ended, or lain idle for too long
+	Disabled     = "disabled"          // the owner of the credential is
 	TooManyTries = "too many attempts" // the credential was not looked at
 	LoginOnly    = "login only"        // nor was this password, which came without a login
 )

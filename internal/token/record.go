@@ -25,7 +25,11 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	switch {
 	case err == nil:
 	case errors.Is(err, access.ErrBadCredential):
-		refuseLogin(&e, req.credential, ledger.BadProof)
+		refuseLogin(&e, req.credential, reasonOf(err))
+		if known, ok := errors.AsType[*access.Refused](err); ok {
+			e.By(access.Identity{Proof: known.Proof})
+			e.Principal, e.UID = known.Owner, known.UID
+		}
 	case errors.Is(err, errLoginOnly):
 		refuseLogin(&e, req.credential, ledger.LoginOnly)
 	case isRefusal && refused.status == http.StatusTooManyRequests, errors.Is(err, access.ErrBusy):
@@ -67,6 +71,21 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 // new one. It is not that of the login, which may still come to nothing.
 func roomEvent(id access.Identity) *ledger.Event {
 	return &ledger.Event{Kind: ledger.Session, Action: "make-room", Decision: ledger.Allowed, Principal: ledger.System, Object: id.Principal.String()}
+}
+
+// reasonOf returns why a credential proves nothing, which the record alone says.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, access.ErrWrongNetwork):
+		return ledger.WrongNetwork
+	case errors.Is(err, access.ErrRevoked):
+		return ledger.Revoked
+	case errors.Is(err, access.ErrExpired):
+		return ledger.Expired
+	case errors.Is(err, access.ErrDisabled):
+		return ledger.Disabled
+	}
+	return ledger.BadProof
 }
 
 // issued fills in what was issued.

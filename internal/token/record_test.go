@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +28,31 @@ func TestRecord(t *testing.T) {
 			f.ok(err)
 			return page.Events
 		}
-		k, secret := f.key(account.Name{Kind: "robot", Name: "ci"}, account.NewKey{Life: time.Hour})
+		ci := account.Name{Kind: "robot", Name: "ci"}
+		elsewhere, fromElsewhere := f.key(ci, account.NewKey{Life: time.Hour, Narrowing: access.Narrowing{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}})
+		revoked, thatWasRevoked := f.key(ci, account.NewKey{Life: time.Hour})
+		f.ok(f.accounts.RevokeKey(f.ctx(), revoked.ID))
+		expired, thatExpired := f.key(ci, account.NewKey{Life: time.Minute})
+		lost := f.do(get("offline_token=true", "bob:"+password("bob"))).RefreshToken
+		bob, err := f.accounts.Find(f.ctx(), user("bob"))
+		f.ok(err)
+		_, err = f.s.RevokeSessions(f.ctx(), bob.UID)
+		f.ok(err)
+		f.pass(2 * time.Minute)
+		k, secret := f.key(ci, account.NewKey{Life: time.Hour})
 		identity := f.do(get("offline_token=true", "alice:"+password("alice"))).RefreshToken
-		seen := len(f.keyEvents()) // of the first signing key
+		// What the record knows the client is not told.
+		said := f.do(get("", "any:sallyport_key_none")).raw
+		refused := func(key string) func() int {
+			return func() int {
+				a := f.do(get("", "any:"+key))
+				if a.raw != said {
+					t.Errorf("the client is told %s", a.raw)
+				}
+				return a.status
+			}
+		}
+		seen := len(events())
 		for _, c := range []struct {
 			name             string
 			ask              func() int
@@ -39,7 +62,7 @@ func TestRecord(t *testing.T) {
 			method, reason   string
 			credential, more string
 		}{
-			{"login", nil, ledger.Login, ledger.Allowed, "user:alice", "password", "", "", ""},
+			{"login", func() int { return f.do(get("offline_token=true", "alice:"+password("alice"))).status }, ledger.Login, ledger.Allowed, "user:alice", "password", "", "", ""},
 			{"password", func() int { return f.do(get("", "bob:"+password("bob"))).status }, ledger.Token, ledger.Allowed, "user:bob", "password", "", "", ""},
 			{"key", func() int {
 				return f.do(get("scope=repository:team-a/app:pull", "any:"+secret)).status
@@ -51,12 +74,13 @@ func TestRecord(t *testing.T) {
 				return f.do(get("", "x\r\n{\"seq\":1}\x1b"+strings.Repeat("y", 1<<12)+":wrong canary")).status
 			}, ledger.Login, ledger.Denied, "", "password", ledger.BadProof, "", ""},
 			{"a key that is not one", func() int { return f.do(get("", "a:sallyport_key_canary")).status }, ledger.Login, ledger.Denied, "anonymous", "key", ledger.BadProof, "", ""},
+			{"S-36 a key from elsewhere", refused(fromElsewhere), ledger.Login, ledger.Denied, "robot:ci", "key", ledger.WrongNetwork, elsewhere.ID, ""},
+			{"a revoked key", refused(thatWasRevoked), ledger.Login, ledger.Denied, "robot:ci", "key", ledger.Revoked, revoked.ID, ""},
+			{"an expired key", refused(thatExpired), ledger.Login, ledger.Denied, "robot:ci", "key", ledger.Expired, expired.ID, ""},
+			{"a revoked session", func() int { return f.do(post(refreshForm(lost))).status }, ledger.Login, ledger.Denied, "user:bob", "session", ledger.Revoked, "", ""},
 		} {
 			t.Run("L-03 "+c.name, func(t *testing.T) {
-				status := 200
-				if c.ask != nil {
-					status = c.ask()
-				}
+				status := c.ask()
 				all := events()
 				if len(all) != seen+1 {
 					t.Fatalf("%d events after %d (status %d)", len(all), seen, status)

@@ -41,24 +41,38 @@ func (s *Service) authenticateSession(ctx context.Context, presented access.Refr
 	if err != nil {
 		return access.Identity{}, err
 	}
-	if session.Service != service {
-		return access.Identity{}, access.ErrBadCredential
+	proof := access.Proof{Method: "session", KeyID: session.KeyID, SessionID: session.ID}
+	id, err := s.resolveSession(ctx, session, proof, service)
+	if err == nil && !id.Narrowing.AllowsFrom(presented.From.Address) {
+		err = access.ErrWrongNetwork
 	}
-	id, err := s.deps.Accounts.Resolve(ctx, session.AccountID, access.Proof{
-		Method: "session", KeyID: session.KeyID, SessionID: session.ID,
-	})
+	if errors.Is(err, access.ErrBadCredential) {
+		err = &access.Refused{Why: err, Owner: session.Owner, UID: session.AccountID, Proof: proof}
+	}
 	if err != nil {
 		return access.Identity{}, err
-	}
-	if !id.Narrowing.AllowsFrom(presented.From.Address) {
-		return access.Identity{}, access.ErrWrongNetwork
 	}
 	id.Expires = earlier(id.Expires, session.Expires)
 	s.used.Touch(session.ID, lastuse.From(s.now(), presented.From.Address, presented.From.UserAgent))
 	return id, nil
 }
 
-// sessionBySum returns a live session. Errors: access.ErrBadCredential.
+// resolveSession returns whom a session stands for. Errors:
+// access.ErrBadCredential, or one that wraps it.
+func (s *Service) resolveSession(ctx context.Context, session Session, proof access.Proof, service string) (access.Identity, error) {
+	switch {
+	case session.Service != service:
+		return access.Identity{}, access.ErrBadCredential
+	case !session.Revoked.IsZero():
+		return access.Identity{}, access.ErrRevoked
+	case !s.alive(session):
+		return access.Identity{}, access.ErrExpired
+	}
+	return s.deps.Accounts.Resolve(ctx, session.AccountID, proof)
+}
+
+// sessionBySum returns a session, which may have ended. Errors:
+// access.ErrBadCredential.
 func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, error) {
 	generation, err := s.deps.Changes.Generation(ctx)
 	if err != nil {
@@ -79,7 +93,7 @@ func (s *Service) sessionBySum(ctx context.Context, sum [32]byte) (Session, erro
 		s.sessions.Set(sum, known)
 	}
 	session := known.value
-	if subtle.ConstantTimeCompare(session.Sum[:], sum[:]) != 1 || !s.alive(session) {
+	if subtle.ConstantTimeCompare(session.Sum[:], sum[:]) != 1 {
 		return Session{}, access.ErrBadCredential
 	}
 	return session, nil
