@@ -137,8 +137,8 @@ func TestPasswords(t *testing.T) {
 		ctx, d, s := t.Context(), db.Directory(), db.Tokens()
 		must(t, d.AddAccounts(ctx, accountOf("alice")))
 		must(t, d.AddAccounts(ctx, accountOf("bob")))
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{}))
-		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-bob", ""), access.Proof{}))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{}, token.Room{}))
+		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-bob", ""), access.Proof{}, token.Room{}))
 		alive := func(id string) bool {
 			v, err := s.SessionByID(ctx, id)
 			must(t, err)
@@ -183,7 +183,7 @@ func TestRemoveAccount(t *testing.T) {
 		must(t, d.AddAccounts(ctx, accountOf("alice")))
 		must(t, d.AddMember(ctx, "ops", "uid-alice"))
 		must(t, d.AddKey(ctx, keyOf("k1", "uid-alice")))
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), access.Proof{}))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), access.Proof{}, token.Room{}))
 		want(t, d.RemoveAccount(ctx, "none"), account.ErrUnknown)
 		must(t, d.RemoveAccount(ctx, "uid-alice"))
 		want(t, d.RemoveAccount(ctx, "uid-alice"), account.ErrUnknown)
@@ -204,7 +204,7 @@ func TestRemoveAccount(t *testing.T) {
 		if must(t, err); !retired {
 			t.Error("the name is not retired")
 		}
-		if err := s.SaveSession(ctx, sessionOf("s2", "uid-alice", ""), access.Proof{}); err == nil {
+		if err := s.SaveSession(ctx, sessionOf("s2", "uid-alice", ""), access.Proof{}, token.Room{}); err == nil {
 			t.Error("a removed account begins a session")
 		}
 	})
@@ -259,8 +259,8 @@ func TestKeys(t *testing.T) {
 		got, err = d.KeyByID(ctx, "k1")
 		same(k1, got, err)
 
-		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-ci", "k1"), access.Proof{}))
-		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-ci", "k2"), access.Proof{}))
+		must(t, s.SaveSession(ctx, sessionOf("s1", "uid-ci", "k1"), access.Proof{}, token.Room{}))
+		must(t, s.SaveSession(ctx, sessionOf("s2", "uid-ci", "k2"), access.Proof{}, token.Room{}))
 		want(t, d.RevokeKey(ctx, "none", created), account.ErrUnknown)
 		must(t, d.RevokeKey(ctx, "k1", created.Add(time.Hour)))
 		must(t, d.RevokeKey(ctx, "k1", created.Add(2*time.Hour)))

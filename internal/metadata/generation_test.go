@@ -40,7 +40,7 @@ func TestWhatMovesTheGeneration(t *testing.T) {
 			{"add key", true, func(ctx context.Context) error { return d.AddKey(ctx, keyOf("k1", "uid-alice")) }},
 			{"touch key", false, func(ctx context.Context) error { return d.TouchKeys(ctx, uses(created, "k1")) }},
 			{"save session", false, func(ctx context.Context) error {
-				return s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), byKey)
+				return s.SaveSession(ctx, sessionOf("s1", "uid-alice", "k1"), byKey, token.Room{})
 			}},
 			{"touch session", false, func(ctx context.Context) error {
 				return s.TouchSessions(ctx, uses(created, "s1"))

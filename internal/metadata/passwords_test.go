@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // resetOf returns a one-time code that lives for an hour.
@@ -67,7 +68,7 @@ func TestResets(t *testing.T) {
 				must(t, tt.change(ctx, d))
 				before, err := d.AccountByUID(ctx, "uid-alice")
 				if err == nil && !before.Disabled {
-					must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{Method: "password", PasswordSet: before.PasswordSet}))
+					must(t, s.SaveSession(ctx, sessionOf("s1", "uid-alice", ""), access.Proof{Method: "password", PasswordSet: before.PasswordSet}, token.Room{}))
 				}
 				want(t, d.Redeem(ctx, tt.redeem, "redeemed", tt.at), tt.want)
 				after, err := d.AccountByUID(ctx, "uid-alice")

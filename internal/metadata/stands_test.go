@@ -51,7 +51,7 @@ func TestSessionOfAnEndedProof(t *testing.T) {
 			must(t, d.AddKey(t.Context(), keyOf("k1", "uid-alice")))
 			must(t, d.AddKey(t.Context(), keyOf("k2", "uid-bob")))
 			return func() error {
-				return db.Tokens().SaveSession(context.Background(), sessionOf("s1", "uid-alice", tt.proof.KeyID), tt.proof)
+				return db.Tokens().SaveSession(context.Background(), sessionOf("s1", "uid-alice", tt.proof.KeyID), tt.proof, token.Room{})
 			}
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestSessionWaits(t *testing.T) {
 			must(t, err)
 			done := make(chan error, 1)
 			go func() {
-				done <- db.Tokens().SaveSession(context.Background(), sessionOf("s1", "uid-alice", tt.proof.KeyID), tt.proof)
+				done <- db.Tokens().SaveSession(context.Background(), sessionOf("s1", "uid-alice", tt.proof.KeyID), tt.proof, token.Room{})
 			}()
 			blocked(t, watch)
 			_, err = mine.Exec(t.Context(), `COMMIT`)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -20,12 +21,20 @@ const sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.na
 	FROM session s JOIN account a ON a.uid = s.account_uid `
 
 // SaveSession implements token.Store.
-func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof) error {
+func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof, room token.Room) error {
 	err := s.db.change(ctx, func(ctx context.Context, t *tx) error {
+		ended, err := t.makeRoom(ctx, v, room)
+		if err != nil {
+			return err
+		}
 		if err := t.stands(ctx, v.AccountID, proof); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked)
+		note(ctx, func(e *ledger.Event) {
+			delete(e.Detail, "evicted") // the transaction may run again
+			e.Set("evicted", strings.Join(ended, " "))
+		})
+		_, err = t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked)})
 		return err
@@ -127,22 +136,26 @@ func (s tokens) RevokeSessions(ctx context.Context, uid string, at time.Time) (i
 	return int(ended), wrap(err, "revoke the sessions of account %s", uid)
 }
 
-// MakeRoom implements token.SessionLife. It counts outside the transaction: two
-// logins at once may leave an account one session more, and a login that needs no
-// room does not move the generation.
-func (s tokens) MakeRoom(ctx context.Context, uid string, now time.Time, limit, keep int) error {
-	const live = `FROM session WHERE account_uid = $1 AND revoked = 0 AND expires > $2`
-	var count int
-	if err := s.db.reads.row(s.db.engine.detach(ctx), `SELECT count(*) `+live, args{uid, micros(now)}, &count); err != nil || count < limit {
-		return wrap(err, "count sessions")
+// makeRoom ends sessions so that v can be begun, and returns which. It comes
+// before v locks anything, since it may move the generation: two logins at once
+// may leave a session more. A login that needs no room does not move it.
+func (t *tx) makeRoom(ctx context.Context, v token.Session, room token.Room) (ended []string, err error) {
+	// By the index of keys, SQLite would find everybody's sessions that have none.
+	const live = `FROM session WHERE account_uid = $1 AND key_id || '' = $2 AND revoked = 0 AND expires > $3`
+	if room.Limit == 0 {
+		return nil, nil
 	}
-	err := s.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		ended, err := t.exec(ctx, `UPDATE session SET revoked = $2 WHERE account_uid = $1 AND revoked = 0 AND id NOT IN (
-			SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $3)`, args{uid, micros(now), keep})
-		note(ctx, func(e *ledger.Event) { e.Set("ended", strconv.FormatInt(ended, 10)) })
-		return err
-	})
-	return wrap(err, "end the oldest sessions of account %s", uid)
+	a := args{v.AccountID, v.KeyID, micros(v.Created)}
+	var count int
+	if err := t.row(ctx, `SELECT count(*) `+live, a, &count); err != nil || count < room.Limit {
+		return nil, wrap(err, "count sessions")
+	}
+	if err := t.advance(ctx); err != nil {
+		return nil, err
+	}
+	ended, err = collect[string](ctx, t, `UPDATE session SET revoked = $3 WHERE account_uid = $1 AND key_id || '' = $2 AND revoked = 0 AND id NOT IN (
+		SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $4) RETURNING id`, append(a, room.Keep))
+	return ended, wrap(err, "end the oldest sessions of account %s", v.AccountID)
 }
 
 // DropSessions implements token.SessionLife.

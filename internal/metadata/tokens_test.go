@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -28,7 +29,7 @@ func TestSessions(t *testing.T) {
 		s1, s2, s3 := sessionOf("s1", "uid-alice", ""), sessionOf("s2", "uid-alice", "k1"), sessionOf("s3", "uid-bob", "")
 		s2.Created = created.Add(time.Minute)
 		for _, v := range []token.Session{s1, s2, s3} {
-			must(t, s.SaveSession(ctx, v, access.Proof{}))
+			must(t, s.SaveSession(ctx, v, access.Proof{}, token.Room{}))
 		}
 		s1.Owner, s2.Owner, s3.Owner = "user:alice", "user:alice", "user:bob"
 		got, err := s.SessionBySum(ctx, s2.Sum)
@@ -124,7 +125,7 @@ func TestSecretsAreHashed(t *testing.T) {
 	key, session := keyOf("k1", "uid-alice"), sessionOf("s1", "uid-alice", "k1")
 	key.Sum, session.Sum = sha256.Sum256([]byte(keyCanary)), sha256.Sum256([]byte(sessionCanary))
 	must(t, db.Directory().AddKey(t.Context(), key))
-	must(t, db.Tokens().SaveSession(t.Context(), session, access.Proof{}))
+	must(t, db.Tokens().SaveSession(t.Context(), session, access.Proof{}, token.Room{}))
 	check := func() {
 		sums := 0
 		must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -145,4 +146,28 @@ func TestSecretsAreHashed(t *testing.T) {
 	check()
 	must(t, db.Close())
 	check()
+}
+
+// TestRoomIsPartOfTheLogin: where a session cannot be begun none is ended for
+// it, and nothing says that anybody logged in.
+func TestRoomIsPartOfTheLogin(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, s := t.Context(), db.Tokens()
+		must(t, db.Directory().AddAccounts(ctx, accountOf("alice")))
+		first := sessionOf("s1", "uid-alice", "")
+		must(t, s.SaveSession(ctx, first, access.Proof{}, token.Room{Limit: 1, Keep: 0}))
+		login := &ledger.Event{Kind: ledger.Login, Decision: ledger.Allowed}
+		err := s.SaveSession(ledger.With(ctx, login), sessionOf("s2", "uid-alice", ""), access.Proof{PasswordSet: created}, token.Room{Limit: 1, Keep: 0})
+		want(t, err, token.ErrUnknown)
+		if login.Recorded() || login.Detail["evicted"] != "" || len(record(t, db, ledger.Query{Limit: 10})) != 0 {
+			t.Errorf("recorded: %+v", login)
+		}
+		if v, err := s.SessionByID(ctx, "s1"); err != nil || !v.Revoked.IsZero() {
+			t.Errorf("session %+v, %v", v, err)
+		}
+		must(t, s.SaveSession(ledger.With(ctx, login), sessionOf("s2", "uid-alice", ""), access.Proof{}, token.Room{Limit: 1, Keep: 0}))
+		if v, err := s.SessionByID(ctx, "s1"); err != nil || v.Revoked.IsZero() || !login.Recorded() || login.Detail["evicted"] != "s1" {
+			t.Errorf("session %+v, %v, event %+v", v, err, login)
+		}
+	})
 }

@@ -346,7 +346,7 @@ func (f *fixture) brokenService() *token.Service {
 
 type brokenStore struct{ token.Store }
 
-func (brokenStore) SaveSession(context.Context, token.Session, access.Proof) error {
+func (brokenStore) SaveSession(context.Context, token.Session, access.Proof, token.Room) error {
 	return errors.New("the disk is gone")
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // An answer is the body of a token answer (docker's token.md and oauth.md,
@@ -49,10 +48,11 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 	}
 	req.issued(id, session, jti, given)
 	if session.ID != "" {
-		if err := s.deps.Store.MakeRoom(ledger.With(ctx, roomEvent(id)), session.AccountID, now, maxSessions, keptSessions); err != nil {
-			return answer{}, fmt.Errorf("make room for a session: %w", err)
+		room := sessionsOfPassword
+		if session.KeyID != "" {
+			room = sessionsOfKey
 		}
-		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof); {
+		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof, room); {
 		case errors.Is(err, ErrUnknown): // ended since it was proven
 			return answer{}, access.ErrBadCredential
 		case err != nil:

@@ -67,12 +67,6 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 	}
 }
 
-// roomEvent begins an event about old sessions of id that end to make room for a
-// new one. It is not that of the login, which may still come to nothing.
-func roomEvent(id access.Identity) *ledger.Event {
-	return &ledger.Event{Kind: ledger.Session, Action: "make-room", Decision: ledger.Allowed, Principal: ledger.System, Object: id.Principal.String()}
-}
-
 // reasonOf returns why a credential proves nothing, which the record alone says.
 func reasonOf(err error) string {
 	switch {

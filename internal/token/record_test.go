@@ -1,7 +1,6 @@
 package token_test
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -127,34 +126,6 @@ func TestUnrecordedLogin(t *testing.T) {
 		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
 		if a := login(); a.status != 200 || sessions() != 1 {
 			t.Errorf("status %d, %d sessions", a.status, sessions())
-		}
-	})
-}
-
-// TestRecordRoom: a login that ends old sessions leaves an event of that beside
-// its own, which is not written before it has come to something.
-func TestRecordRoom(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		ci, err := f.accounts.Find(f.ctx(), account.Name{Kind: "robot", Name: "ci"})
-		f.ok(err)
-		k, secret := f.key(account.Name{Kind: "robot", Name: "ci"}, account.NewKey{Life: time.Hour})
-		for i := range 100 {
-			f.ok(f.db.Tokens().SaveSession(f.ctx(), token.Session{
-				ID: fmt.Sprint("session", i), Sum: [32]byte{byte(i)}, AccountID: ci.UID, KeyID: k.ID, Service: service,
-				Created: f.clock(), Expires: f.clock().Add(time.Hour), LastUsed: token.Use{Time: f.clock()},
-			}, access.Proof{Method: "key", KeyID: k.ID}))
-		}
-		if a := f.do(get("offline_token=true", "any:"+secret)); a.RefreshToken == "" {
-			t.Fatalf("status %d", a.status)
-		}
-		page, err := f.db.Ledger().Read(f.ctx(), ledger.Query{Limit: 2})
-		f.ok(err)
-		login, room := page.Events[0], page.Events[1]
-		if login.Kind != ledger.Login || login.Principal != "robot:ci" || login.Credential != k.ID || login.Detail["session"] == "" {
-			t.Errorf("%s", login.Line())
-		}
-		if room.Kind != ledger.Session || room.Action != "make-room" || room.Principal != ledger.System || room.Object != "robot:ci" || room.Detail["ended"] == "" || room.Detail["ended"] == "0" {
-			t.Errorf("%s", room.Line())
 		}
 	})
 }

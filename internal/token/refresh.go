@@ -145,12 +145,15 @@ func (s *Service) RevokeSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// Limits on the sessions of one account, and how long a session is kept, and
-// listed, after its end. Room is made for several logins at once, because each
-// time every replica reads again what it knows.
+// Limits on the live sessions of one account. Room is made for several logins at
+// once, because each time every replica reads again what it knows.
+var (
+	sessionsOfPassword = Room{Limit: 100, Keep: 80}
+	sessionsOfKey      = Room{Limit: 10, Keep: 8}
+)
+
 const (
-	maxSessions  = 100
-	keptSessions = 80
+	// keepSessions is how long a session is kept, and listed, after its end.
 	keepSessions = 30 * 24 * time.Hour
 	dropAtOnce   = 500 // rows of one transaction
 )

@@ -188,7 +188,7 @@ func TestSessionOfAnotherService(t *testing.T) {
 		foreign, err := access.RefreshSecret.New(strings.NewReader(strings.Repeat("abcdefgh", 9)))
 		f.ok(err)
 		stored.ID, stored.Sum, stored.Service = "another", foreign.Sum(), "other.test"
-		f.ok(f.db.Tokens().SaveSession(f.ctx(), stored, access.Proof{}))
+		f.ok(f.db.Tokens().SaveSession(f.ctx(), stored, access.Proof{}, token.Room{}))
 		if a := f.do(post(refreshForm(foreign.Reveal()))); a.status != http.StatusUnauthorized {
 			t.Errorf("%d %s", a.status, a.raw)
 		}

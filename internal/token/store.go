@@ -34,6 +34,13 @@ type Session struct {
 	Revoked   time.Time
 }
 
+// A Room bounds the live sessions that an account has begun with the same access
+// key, or without one: when there are Limit of them, all but Keep are ended, those
+// not used for longest. Keys do not compete with each other or with the password:
+// who has one, however narrow, logs nobody out who came another way. The zero Room
+// bounds nothing.
+type Room struct{ Limit, Keep int }
+
 // A Use is when and from where a session was last used.
 type Use = lastuse.Use
 
@@ -61,10 +68,11 @@ type Store interface {
 
 // Sessions are begun and found.
 type Sessions interface {
-	// SaveSession stores a session that was begun with proof. Errors: ErrUnknown
-	// when that proves nothing any more: the account was removed or disabled, its
-	// password replaced, or the key revoked, be it at the same moment.
-	SaveSession(ctx context.Context, s Session, proof access.Proof) error
+	// SaveSession stores a session that was begun with proof, and makes room for
+	// it. Errors: ErrUnknown when that proves nothing any more: the account was
+	// removed or disabled, its password replaced, or the key revoked, be it at the
+	// same moment.
+	SaveSession(ctx context.Context, s Session, proof access.Proof, room Room) error
 	// SessionBySum and SessionByID errors: ErrUnknown. Revoked and expired
 	// sessions are returned: the caller judges.
 	SessionBySum(ctx context.Context, sum [32]byte) (Session, error)
@@ -75,9 +83,6 @@ type Sessions interface {
 
 // SessionLife is what happens to sessions until their end.
 type SessionLife interface {
-	// MakeRoom does nothing while an account has fewer than limit live sessions at
-	// now, and else ends all but keep of them, those not used for longest.
-	MakeRoom(ctx context.Context, uid string, now time.Time, limit, keep int) error
 	// RevokeSession ends one device. Errors: ErrUnknown.
 	RevokeSession(ctx context.Context, id string, at time.Time) error
 	// RevokeSessions ends every session of an account, voids what its password has
