@@ -36,6 +36,8 @@ func newServe() *cobra.Command {
 		}
 		// Whatever this process creates, nobody else may read.
 		syscall.Umask(0o077)
+		// Who reads our output may leave: that is a write that fails, and no end.
+		signal.Ignore(syscall.SIGPIPE)
 		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		// A second signal then has its default effect and ends the process.

@@ -16,6 +16,8 @@ const (
 	sinkRetry = time.Second
 	// sinkLast is how long the end of the process waits for a sink.
 	sinkLast = 2 * time.Second
+	// sinkLeave is how long it waits for a write that closing should have ended.
+	sinkLeave = 500 * time.Millisecond
 )
 
 // A Writer is where a Sink's events go.
@@ -69,17 +71,22 @@ func (s *Sink) Take(events []Sealed) {
 	signal(s.wake)
 }
 
-// Close gives the sink a moment for what waits.
+// Close gives the sink a moment for what waits. A write that nothing ends is
+// left behind: this is the end of the process.
 func (s *Sink) Close() error {
 	close(s.stop)
 	select {
 	case <-s.stopped:
 		return s.to.Close()
 	case <-time.After(sinkLast):
-		err := s.to.Close() // ends the write that hangs
-		<-s.stopped
-		return err
 	}
+	err := s.to.Close() // ends the write that hangs, where it can
+	select {
+	case <-s.stopped:
+	case <-time.After(sinkLeave): // standard output is not ours to close
+		s.log.Error("an audit sink hangs at the end: the last events may be missing there; the database has them", "sink", s.name)
+	}
+	return err
 }
 
 func (s *Sink) run() {

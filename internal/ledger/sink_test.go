@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/ledger"
 )
@@ -190,6 +191,26 @@ func TestSinkBlocked(t *testing.T) {
 	if !strings.Contains(log.String(), "are missing in a sink") || len(h.got) >= 20_000 || len(h.got) < 16_000 {
 		t.Errorf("%d events arrived; the log says %q", len(h.got), log)
 	}
+}
+
+// TestSinkStuck: a write that never ends does not keep the process from ending.
+func TestSinkStuck(t *testing.T) {
+	r, w := io.Pipe()
+	log := &buffer{}
+	sink := ledger.NewSink("stdout", ledger.Lines{W: w}, log.log())
+	sink.Take(sealed(2))
+	closed := make(chan error, 1)
+	go func() { closed <- sink.Close() }()
+	select {
+	case err := <-closed:
+		must(t, err)
+	case <-time.After(time.Minute):
+		t.Error("Close waits for the write")
+	}
+	if s := log.String(); !strings.Contains(s, "hangs at the end") {
+		t.Errorf("the log says %q", s)
+	}
+	must(t, r.Close()) // lets the write go
 }
 
 func TestSinkFails(t *testing.T) {
