@@ -174,6 +174,9 @@ func writeEvents(cmd *cobra.Command, events []client.AuditEvent, f *format, head
 		if e.Reason != "" {
 			decision += " (" + e.Reason + ")"
 		}
+		if n := e.Detail["count"]; n != "" {
+			decision += " ×" + n
+		}
 		t.add(e.Time.UTC().Format("2006-01-02 15:04:05Z"), e.Principal, string(e.Kind)+" "+e.Action, decision, place(&e.Event), e.Address, e.RequestID)
 	}
 	if head && !f.data() {

@@ -33,7 +33,7 @@ func explainRequest(cmd *cobra.Command, c *client.Client, f *format, id string) 
 	}
 	if len(page.Items) == 0 {
 		return hintedError{fmt.Errorf("nothing is on record about request %s", id),
-			"the id is what the error named; a challenge to log in leaves no event"}
+			"the id is what the error named; a challenge to log in leaves no event, and where a network sends many requests that prove nothing they are counted: sallyport audit --denied"}
 	}
 	past := []pastDecision{}
 	for _, e := range page.Items {

@@ -2,6 +2,21 @@ package access
 
 import "net/netip"
 
+// Network returns what counts as one client: an IPv4 address, or an IPv6 /64,
+// which is what one customer gets at least. Requests of unknown origin are one
+// network together.
+func Network(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	if a.Is4() {
+		return netip.PrefixFrom(a, 32)
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // An Origin is where a request came from, as far as rights and the record care.
 // Doors read it from the request in one way (inbound.Origin). The zero value is
 // nowhere: a right that asks for a network is not given there.

@@ -63,7 +63,7 @@ func (s *Service) fromMemory(ctx context.Context, p access.Password) (Account, e
 }
 
 func (s *Service) pairOf(p access.Password) pair {
-	return pair{networkOf(p.From.Address), s.throttle.fold(p.Name)}
+	return pair{access.Network(p.From.Address), s.throttle.fold(p.Name)}
 }
 
 // A presentation is what makes two checks the same one.
@@ -73,7 +73,7 @@ type presentation struct {
 }
 
 func (s *Service) presented(p access.Password) presentation {
-	return presentation{networkOf(p.From.Address), s.remembered.sum(p.Name, p.Secret.Reveal())}
+	return presentation{access.Network(p.From.Address), s.remembered.sum(p.Name, p.Secret.Reveal())}
 }
 
 // fromAfar checks a password that comes without any other proof.

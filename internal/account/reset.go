@@ -64,7 +64,7 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (Reset, access
 // does; whatever is wrong with it, it costs one query and no hash. Errors:
 // ErrBadCode, *access.Throttled, *Invalid, access.ErrBusy.
 func (s *Service) Redeem(ctx context.Context, code access.ResetCode, next access.Secret) (string, error) {
-	network := networkOf(code.From.Address)
+	network := access.Network(code.From.Address)
 	if err := s.throttle.beginNameless(network); err != nil {
 		return "", s.hashing.refuse(ctx, err)
 	}

@@ -59,21 +59,6 @@ func newThrottle(now func() time.Time) *throttle {
 	}
 }
 
-// networkOf returns what counts as one client: an IPv4 address, or an IPv6 /64,
-// which is what one customer gets at least. Requests of unknown origin are one
-// network together.
-func networkOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap()
-	if a.Is4() {
-		return netip.PrefixFrom(a, 32)
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
-
 // fold returns one number for all spellings of a name that people, or those who
 // guess, would use for the same account (I-03).
 func (t *throttle) fold(name string) uint64 { return maphash.String(t.seed, folded(name)) }

@@ -34,21 +34,26 @@ type Store interface {
 
 // RecorderOptions adjust NewRecorder. The zero value works.
 type RecorderOptions struct {
-	Queue  int              // events that may wait; 0 is 16,384
-	Every  time.Duration    // how long one waits for others; 0 is 100 ms
-	Now    func() time.Time // nil is time.Now
-	Logger *slog.Logger     // nil discards
+	Queue int           // events that may wait; 0 is 16,384
+	Every time.Duration // how long one waits for others; 0 is 100 ms
+	// CountEvery is the time between events that tell how many others were
+	// counted; 0 is 10 s.
+	CountEvery time.Duration
+	Now        func() time.Time // nil is time.Now
+	Logger     *slog.Logger     // nil discards
 }
 
 // A Recorder takes events that happened beside any change: logins, pulls,
 // refusals. They are written soon after, many at once; a process that is killed
-// loses those of the last moments. Safe for concurrent use; Close it to write
-// the rest.
+// loses those of the last moments. Those of clients that have proved nothing are
+// counted where they are many, see tally. Safe for concurrent use; Close it to
+// write the rest.
 type Recorder struct {
 	store Store
 	o     RecorderOptions
 
 	mu      sync.Mutex
+	tally   *tally
 	queue   []Event
 	writing int           // events taken from the queue and not yet written
 	room    chan struct{} // closed when room is made
@@ -70,20 +75,24 @@ func NewRecorder(store Store, o RecorderOptions) *Recorder {
 	if o.Every == 0 {
 		o.Every = defaultEvery
 	}
+	if o.CountEvery == 0 {
+		o.CountEvery = defaultCountEvery
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Recorder{store: store, o: o, room: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
+	r := &Recorder{store: store, o: o, tally: newTally(o.Now()), room: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 	go r.run()
 	return r
 }
 
 // Record takes e. When too many events wait it waits too, for some seconds at
-// most. Errors: ErrFull, and that of ctx.
+// most; an event of a client that has proved nothing never waits. Errors:
+// ErrFull, and that of ctx.
 func (r *Recorder) Record(ctx context.Context, e Event) error {
 	if e.Time.IsZero() {
 		e.Time = r.o.Now()
@@ -116,7 +125,13 @@ func (r *Recorder) put(e Event) (room <-chan struct{}, err error) {
 	if r.closed {
 		return nil, fmt.Errorf("%w: it is closed", ErrFull)
 	}
-	if len(r.queue)+r.writing >= r.o.Queue {
+	// Half of the queue is for those who have proved something.
+	waiting := len(r.queue) + r.writing
+	if e.Unproven() && (waiting >= r.o.Queue/2 || !r.tally.admit(&e, r.o.Now())) {
+		r.tally.count(e)
+		return nil, nil
+	}
+	if waiting >= r.o.Queue {
 		return r.room, nil
 	}
 	r.queue = append(r.queue, e)
@@ -137,7 +152,7 @@ func signal(c chan struct{}) {
 }
 
 // Flush writes what waits. After nil, all that was recorded before the call
-// can be read.
+// can be read, but for what was counted: that follows in time.
 func (r *Recorder) Flush(ctx context.Context) error {
 	r.flush.Lock()
 	defer r.flush.Unlock()
@@ -185,13 +200,30 @@ func (r *Recorder) settle(batch []Event, err error) {
 	r.room = make(chan struct{})
 }
 
+// tell queues what was counted. When there is no room, more is counted.
+func (r *Recorder) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue)+r.writing+len(r.tally.counts) <= r.o.Queue {
+		r.queue = append(r.queue, r.tally.take(r.o.Now())...)
+	}
+	if len(r.queue) > 0 {
+		signal(r.wake)
+	}
+}
+
 func (r *Recorder) run() {
 	defer close(r.stopped)
+	counts := time.NewTicker(r.o.CountEvery)
+	defer counts.Stop()
 	wait := r.o.Every
 	for {
 		select {
 		case <-r.stop:
 			return
+		case <-counts.C:
+			r.tell()
+			continue
 		case <-r.wake:
 		}
 		timer := time.NewTimer(wait)
@@ -222,5 +254,8 @@ func (r *Recorder) Close() error {
 	r.mu.Unlock()
 	close(r.stop)
 	<-r.stopped
+	r.mu.Lock()
+	r.queue = append(r.queue, r.tally.take(r.o.Now())...)
+	r.mu.Unlock()
 	return r.Flush(context.Background())
 }
