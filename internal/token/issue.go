@@ -48,10 +48,6 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 	}
 	req.issued(id, session, jti, given)
 	if session.ID != "" {
-		room := sessionsOfPassword
-		if session.KeyID != "" {
-			room = sessionsOfKey
-		}
 		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof, room); {
 		case errors.Is(err, ErrUnknown): // ended since it was proven
 			return answer{}, access.ErrBadCredential

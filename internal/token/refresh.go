@@ -145,12 +145,10 @@ func (s *Service) RevokeSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// Limits on the live sessions of one account. Room is made for several logins at
-// once, because each time every replica reads again what it knows.
-var (
-	sessionsOfPassword = Room{Limit: 100, Keep: 80}
-	sessionsOfKey      = Room{Limit: 10, Keep: 8}
-)
+// room bounds the live sessions of one account. It is made for several logins at
+// once, because each time every replica reads again what it knows. A key may be
+// on as many machines as a person's password: on every runner of a CI.
+var room = Room{Limit: 100, Keep: 80}
 
 const (
 	// keepSessions is how long a session is kept, and listed, after its end.

@@ -46,7 +46,7 @@ func TestRoom(t *testing.T) {
 				live++
 			}
 		}
-		if live > 10 || live+len(ended) != 105 {
+		if live > 100 || live+len(ended) != 105 {
 			t.Errorf("%d sessions of the key live, %d have ended", live, len(ended))
 		}
 		f.ok(r.Flush(f.ctx()))
