@@ -147,8 +147,8 @@ func (t *tx) recordSingle(ctx context.Context, at *ledger.Link, events []ledger.
 		for _, e := range events[:n] {
 			s := ledger.Seal(*at, e)
 			*at, t.sealed = s.Link(), append(t.sealed, s)
-			a = append(a, s.Seq, micros(s.Time), string(s.Kind), s.Principal, s.Repository, s.RequestID, s.Decision != ledger.Allowed,
-				string(s.Canonical()), s.Prev[:], s.Hash[:])
+			f := filedAs(s.Event)
+			a = append(a, s.Seq, f.time, f.kind, f.principal, f.repository, f.request, f.denied, string(s.Canonical()), s.Prev[:], s.Hash[:])
 		}
 		if _, err := t.exec(ctx, `INSERT INTO audit_event (seq, time, kind, principal, repository, request, denied, canonical, prev, hash) VALUES `+
 			placeholders(n, len(a)/n), a); err != nil {

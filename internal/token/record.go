@@ -22,6 +22,7 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	}
 	e := *req.event
 	refused, isRefusal := errors.AsType[*refusal](err)
+	_, throttled := errors.AsType[*access.Throttled](err)
 	switch {
 	case err == nil:
 	case errors.Is(err, access.ErrBadCredential):
@@ -32,7 +33,7 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 		}
 	case errors.Is(err, errLoginOnly):
 		refuseLogin(&e, req.credential, ledger.LoginOnly)
-	case isRefusal && refused.status == http.StatusTooManyRequests, errors.Is(err, access.ErrBusy):
+	case throttled, errors.Is(err, access.ErrBusy):
 		refuseLogin(&e, req.credential, ledger.TooManyTries)
 	case isRefusal:
 		e.Decision, e.Reason = ledger.Failed, refused.text

@@ -1,6 +1,8 @@
 package token_test
 
 import (
+	"maps"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -126,6 +128,37 @@ func TestUnrecordedLogin(t *testing.T) {
 		metadatatest.Exec(t, url, `ALTER TABLE audit_gone RENAME TO audit_event`)
 		if a := login(); a.status != 200 || sessions() != 1 {
 			t.Errorf("status %d, %d sessions", a.status, sessions())
+		}
+	})
+}
+
+// TestRecordThrottled: a password that is not looked at any more is on record like
+// one that is wrong.
+func TestRecordThrottled(t *testing.T) {
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		r := ledger.NewRecorder(f.db.Ledger(), ledger.RecorderOptions{Now: f.clock})
+		t.Cleanup(func() { r.Close() })
+		f.s = f.service(token.Options{Ledger: r})
+		want := map[string]int{}
+		for range 8 {
+			guess := get("", "alice:wrong canary")
+			guess.RemoteAddr = "198.51.100.1:1234"
+			switch a := f.do(guess); a.status {
+			case http.StatusUnauthorized:
+				want[ledger.BadProof]++
+			case http.StatusTooManyRequests:
+				want[ledger.TooManyTries]++
+			}
+		}
+		f.ok(r.Flush(f.ctx()))
+		page, err := f.db.Ledger().Read(f.ctx(), ledger.Query{Principal: "user:alice", Denied: true, Limit: 1000})
+		f.ok(err)
+		got := map[string]int{}
+		for _, e := range page.Events {
+			got[e.Reason]++
+		}
+		if want[ledger.TooManyTries] == 0 || !maps.Equal(got, want) {
+			t.Errorf("on record are %v, answered were %v", got, want)
 		}
 	})
 }
