@@ -3,7 +3,9 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -120,6 +122,9 @@ func (c *call) auditQuery() (ledger.Query, error) {
 			return ledger.Query{}, badRequest("query parameter %s: longer than %d bytes", name, maxFilter)
 		}
 	}
+	if err := canMatch(q); err != nil {
+		return ledger.Query{}, err
+	}
 	for name, to := range map[string]*ledger.Seq{"after": &q.After, "before": &q.Before} {
 		if !c.query.Has(name) {
 			continue
@@ -148,6 +153,30 @@ func (c *call) auditQuery() (ledger.Query, error) {
 		return ledger.Query{}, badRequest("query parameter denied: want true or false")
 	}
 	return q, nil
+}
+
+// canMatch refuses filters that no event matches: an empty answer would be taken
+// for one about what happened.
+func canMatch(q ledger.Query) error {
+	if q.Kind != "" && !slices.Contains(ledger.Kinds, q.Kind) {
+		return badRequest("query parameter what: %.40q is no kind of event: use one of %s", q.Kind, words(ledger.Kinds))
+	}
+	if kind, _, named := strings.Cut(q.Principal, ":"); q.Principal != "" && q.Principal != (access.Principal{}).String() && q.Principal != ledger.System &&
+		!(named && slices.Contains([]string{"user", "robot", "external"}, kind)) {
+		return badRequest("query parameter who: %.80q is no principal: use user:NAME, robot:NAME, external:NAME (ISSUER), anonymous or system", q.Principal)
+	}
+	if strings.Contains(strings.TrimSuffix(q.Repository, "/**"), "*") {
+		return badRequest("query parameter where: %.80q is no repository: use a name, or one with /** at its end", q.Repository)
+	}
+	return nil
+}
+
+func words[T ~string](all []T) string {
+	var out []string
+	for _, one := range all {
+		out = append(out, string(one))
+	}
+	return strings.Join(out, ", ")
 }
 
 // maxFilter bounds a filter, in bytes, as names in events are.

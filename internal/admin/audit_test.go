@@ -3,6 +3,7 @@ package admin_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -172,7 +173,7 @@ rules:
 			for _, order := range []string{"", "&after=0", "&before=60"} {
 				for theirs, never := range map[string]string{
 					"where=team-b/secret": "where=team-z/none", "where=team-b/**": "where=team-z/**", "who=user:mallory": "who=user:nobody",
-					"who=robot:theirs": "who=robot:nobody", "request=theirs": "request=never", "what=key": "what=none",
+					"who=robot:theirs": "who=robot:nobody", "request=theirs": "request=never", "what=key": "what=federation",
 					"who=user:mallory&denied=true": "who=user:nobody&denied=true", "where=team-b/secret&what=pull": "where=team-z/none&what=pull",
 				} {
 					suffix := "&n=" + n + order
@@ -284,4 +285,21 @@ func TestUnrecorded(t *testing.T) {
 			t.Errorf("L-04: state was\n%s\nand is\n%s", before, after)
 		}
 	})
+}
+
+// TestAuditFilters: a filter that no event can match is a mistake, and said to be one.
+func TestAuditFilters(t *testing.T) {
+	f := onSQLite(t)
+	b := f.as("admin")
+	for query, want := range map[string]string{
+		"what=logn": "signing-key", "what=Login": "login", "who=alice": "user:NAME", "who=group:dev": "user:NAME",
+		"where=team-*": "/**", "where=**": "/**", "where=a/*/b": "/**",
+	} {
+		if p := f.refused(b, 400, req{method: "GET", path: "/audit?" + query}); !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: %s", query, p.Detail)
+		}
+	}
+	for _, query := range []string{"what=signing-key", "who=system", "who=anonymous", "who=" + url.QueryEscape("external:a (https://i.test)"), "where=team-a", "where=team-a/**"} {
+		f.want(b, 200, req{method: "GET", path: "/audit?" + query})
+	}
 }

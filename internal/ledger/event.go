@@ -36,6 +36,11 @@ const (
 	Audit      Kind = "audit"       // the record itself
 )
 
+// Kinds are all of them.
+var Kinds = []Kind{
+	Login, Token, Pull, Push, Delete, List, API, Account, Group, Key, Session, Password, Policy, SigningKey, Federation, Sweep, Audit,
+}
+
 // A Decision is how it ended.
 type Decision string
 
