@@ -54,22 +54,26 @@ type testServer struct {
 	exited       chan error
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
-func freeAddress() (string, error) {
+// freeAddresses returns two addresses of this machine that nobody listens on.
+func freeAddresses() (one, other string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return l.Addr().String(), l.Close()
+	defer l.Close()
+	m, err := net.Listen("tcp", "127.0.0.1:0") // while l is open, so that they differ
+	if err != nil {
+		return "", "", err
+	}
+	return l.Addr().String(), m.Addr().String(), m.Close()
 }
 
 // startServer starts a server whose data are in dir/data, and returns when it
 // is ready.
 func startServer(dir string) (*testServer, error) {
-	address, err1 := freeAddress()
-	health, err2 := freeAddress()
+	address, health, err := freeAddresses()
 	password := filepath.Join(dir, "admin-password.txt")
-	err := errors.Join(err1, err2, os.MkdirAll(dir, 0o700), os.WriteFile(password, []byte(adminPassword+"\n"), 0o600))
+	err = errors.Join(err, os.MkdirAll(dir, 0o700), os.WriteFile(password, []byte(adminPassword+"\n"), 0o600))
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func TestServe(t *testing.T) {
 // ports NAME… sets each $NAME to a port that is free on 127.0.0.1 and ::1.
 func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		address, err := freeAddress()
+		address, _, err := freeAddresses()
 		ts.Check(err)
 		_, port, err := net.SplitHostPort(address)
 		ts.Check(err)
