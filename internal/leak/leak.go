@@ -31,6 +31,7 @@ const (
 	maxDepth    = 8        // archives and compression within each other
 	maxWindow   = 64 << 20 // bytes of memory that one zstd stream may ask for
 	chunk       = 64 << 10 // bytes that are looked at together
+	maxKept     = 50_000   // findings of one file, or of one archive, that are kept in mind so as not to be told twice
 )
 
 // errExpands ends the scan of a file that may be made to keep us busy.
@@ -109,7 +110,9 @@ type scan struct {
 
 // tell reports what was found.
 func (s *scan) tell(f Finding) {
-	s.found[f.Sum] = true
+	if len(s.found) < maxKept {
+		s.found[f.Sum] = true
+	}
 	s.report.Found(f)
 }
 

@@ -311,6 +311,24 @@ func TestHidden(t *testing.T) {
 	}
 }
 
+// TestMany: of more secrets than are kept in mind none is passed over.
+func TestMany(t *testing.T) {
+	const many = 60_000
+	random := source()
+	var b bytes.Buffer
+	for range many {
+		fmt.Fprintln(&b, newKey(t, random))
+	}
+	found := map[[32]byte]bool{}
+	leak.ScanReader(t.Context(), "f", bytes.NewReader(tarOf(t, entry{"keys", b.Bytes()})), leak.Report{
+		Found:   func(f leak.Finding) { found[f.Sum] = true },
+		Skipped: func(path string, err error) { t.Error(path, err) },
+	})
+	if len(found) != many {
+		t.Errorf("%d of %d found", len(found), many)
+	}
+}
+
 // TestSparse: an archive of 3.5 KB claims to hold an exbibyte of nothing (the
 // form is GNU's sparse 1.0 in PAX records).
 func TestSparse(t *testing.T) {

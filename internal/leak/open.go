@@ -78,7 +78,13 @@ func (s *scan) zstd(path string, in io.Reader, depth int) error {
 // the target of a link, is looked through as it stands in the archive.
 func (s *scan) tar(path string, in io.Reader, depth int) error {
 	var whole []Finding
-	raw := newFinder(path, func(f Finding) { whole = append(whole, f) })
+	raw := newFinder(path, func(f Finding) {
+		if len(whole) == maxKept {
+			s.tell(f) // rather twice than not at all
+			return
+		}
+		whole = append(whole, f)
+	})
 	b := bufio.NewReaderSize(in, chunk)
 	rest := io.TeeReader(b, raw)
 	var err error
