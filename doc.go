@@ -12,7 +12,8 @@
 //	registry      <- oci access blob
 //	lastuse       <-
 //	account       <- access lastuse
-//	federation    <- access
+//	outbound      <-
+//	federation    <- access outbound
 //	token         <- oci access lastuse inbound ledger
 //	gc            <- oci blob
 //	ledger        <- oci access
@@ -37,6 +38,6 @@
 //	github.com/klauspost/compress : leak
 //	github.com/prometheus         : server
 //	go.yaml.in/yaml               : access config dockerauth
-//	net/http                      : inbound distribution token admin client server
+//	net/http                      : inbound outbound distribution token admin client server
 //	os                            : blob federation leak metadata client config server ledger
 package sallyport
