@@ -104,11 +104,15 @@ var (
 )
 
 // A Refused is one of these with what only the record may say: whose credential
-// it is, and which.
+// it is, and which. Of an IDToken, Why may be any error that wraps
+// ErrBadCredential (or ErrExpired): its text is for the record and the log, says
+// which rule refused, and holds nothing of the token but what was verified.
 type Refused struct {
 	Why        error
-	Owner, UID string // "user:alice"
+	Owner, UID string // "user:alice"; "" when nobody was proven
 	Proof      Proof
+	// Claims are what a trusted issuer said, once its signature was verified.
+	Claims map[string]string
 }
 
 func (e *Refused) Error() string { return e.Why.Error() }

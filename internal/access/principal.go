@@ -65,7 +65,7 @@ func (p Principal) String() string {
 // A Proof says how a principal was proven, so that revoking the credential
 // ends what came of it. The zero value is "no credential" (anonymous) .
 type Proof struct {
-	Method string // "password", "key", "session", "certificate"
+	Method string // "password", "key", "session", "certificate", MethodIDToken
 	KeyID  string // access key it came from, or ""
 	// SessionID is the identity token it came from, or "". A session that was
 	// begun with an access key has both.
@@ -75,10 +75,16 @@ type Proof struct {
 	// with the password, and when the account is logged out everywhere.
 	PasswordSet time.Time
 	// Certificate is, for the method "certificate", the SHA-256 of the client
-	// certificate in hexadecimal, and Trust what it was verified with, as
-	// federation writes and reads it.
-	Certificate, Trust string
+	// certificate in hexadecimal.
+	Certificate string
+	// Trust is what an external principal was verified with, as federation writes
+	// and reads it: of an ID token "NAME@REVISION" of the trusted issuer's
+	// definition. A session that was begun with one has it too.
+	Trust string
 }
+
+// MethodIDToken is the Proof.Method of a trusted issuer's token.
+const MethodIDToken = "id-token"
 
 // An Identity is the answer of gate one: who, proven how, narrowed to what.
 type Identity struct {
@@ -86,6 +92,9 @@ type Identity struct {
 	Proof     Proof
 	Narrowing Narrowing
 	// Expires is when the credential itself ends; zero means it does not.
-	// Nothing that is issued for it may live longer.
+	// Nothing that is issued for it may live longer, but for SessionLife.
 	Expires time.Time
+	// SessionLife is how long an identity token for an external principal may
+	// live: a job runs on after its own token ended. 0: it gets none.
+	SessionLife time.Duration
 }
