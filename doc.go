@@ -33,11 +33,11 @@
 //	modernc.org/sqlite            : metadata
 //	github.com/jackc/pgx          : metadata
 //	github.com/pressly/goose      : metadata
-//	github.com/go-jose/go-jose    : token
+//	github.com/go-jose/go-jose    : federation token
 //	golang.org/x/crypto           : account server
 //	github.com/klauspost/compress : leak
 //	github.com/prometheus         : server
-//	go.yaml.in/yaml               : access config dockerauth
+//	go.yaml.in/yaml               : access config dockerauth federation
 //	net/http                      : inbound outbound distribution token admin client server
 //	os                            : blob federation leak metadata client config server ledger
 package sallyport

@@ -173,6 +173,11 @@ func (c *Client) Get(ctx context.Context, url string) ([]byte, error) {
 	return c.ask(ctx, http.MethodGet, url, nil, nil)
 }
 
+// GetWith is Get with header.
+func (c *Client) GetWith(ctx context.Context, url string, header http.Header) ([]byte, error) {
+	return c.ask(ctx, http.MethodGet, url, header, nil)
+}
+
 // GetJSON reads the body of an answer with status 200 into v. Fields that v lacks
 // are left out; more than one document is an error.
 func (c *Client) GetJSON(ctx context.Context, url string, v any) error {
