@@ -23,6 +23,7 @@
 //	distribution  <- oci access registry blob inbound ledger
 //	client        <- oci access ledger
 //	admin         <- oci access registry account token gc client inbound ledger
+//	doctor        <- access client
 //	dockerauth    <- access
 //	config        <-
 //	server        <- *
@@ -37,7 +38,8 @@
 //	golang.org/x/crypto           : account server
 //	github.com/klauspost/compress : leak
 //	github.com/prometheus         : server
-//	go.yaml.in/yaml               : access config dockerauth federation
+//	github.com/BurntSushi/toml    : doctor
+//	go.yaml.in/yaml               : access config dockerauth federation doctor
 //	net/http                      : inbound outbound distribution token admin client server
-//	os                            : blob federation leak metadata client config server ledger
+//	os                            : blob federation leak metadata client config server ledger doctor
 package sallyport

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,10 +22,10 @@ func adminCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		newLogin(), newLogout(), newWhoami(), newRedeem(),
 		newAccounts("user"), newAccounts("robot"), newGroup(),
-		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(),
+		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(), newDoctor(),
 	}
 	for _, c := range commands {
-		if c.Name() != "login" && c.Name() != "redeem" { // these name it
+		if !slices.Contains([]string{"login", "redeem", "doctor"}, c.Name()) { // these name it
 			c.PersistentFlags().String("server", "", "speak to this server instead of the one of the last login (or set "+serverVariable+")")
 		}
 	}

@@ -166,6 +166,10 @@ func (w wire) challenge(ctx context.Context, a Address) (Challenge, error) {
 		return Challenge{}, err
 	}
 	defer resp.Body.Close()
+	return challengeOf(resp)
+}
+
+func challengeOf(resp *http.Response) (Challenge, error) {
 	values := resp.Header.Values("WWW-Authenticate")
 	if resp.StatusCode != http.StatusUnauthorized || len(values) != 1 {
 		return Challenge{}, errNoChallenge
