@@ -65,13 +65,13 @@ func (p Principal) String() string {
 // A Proof says how a principal was proven, so that revoking the credential
 // ends what came of it. The zero value is "no credential" (anonymous) .
 type Proof struct {
-	Method string // "password", "key", "session", "certificate", MethodIDToken
+	Method string // "password", "key", "session", "certificate", MethodIDToken, "sso"
 	KeyID  string // access key it came from, or ""
 	// SessionID is the identity token it came from, or "". A session that was
 	// begun with an access key has both.
 	SessionID string
-	// PasswordSet is, for the method "password", the Account.PasswordSet of the
-	// password that was proven: with another one, the proof is void. It changes
+	// PasswordSet is, for the methods "password" and "sso", the account's
+	// Account.PasswordSet of then: with another one, the proof is void. It changes
 	// with the password, and when the account is logged out everywhere.
 	PasswordSet time.Time
 	// Certificate is, for the method "certificate", the SHA-256 of the client
@@ -81,6 +81,8 @@ type Proof struct {
 	// and reads it: of an ID token "NAME@REVISION" of the trusted issuer's
 	// definition. A session that was begun with one has it too.
 	Trust string
+	// Issuer and Subject are, for the method "sso", who vouched for whom.
+	Issuer, Subject string
 }
 
 // MethodIDToken is the Proof.Method of a trusted issuer's token.

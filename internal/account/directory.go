@@ -19,6 +19,7 @@ var (
 	ErrConflict = errors.New("the policy was changed since the version this one is based on")
 	ErrGroups   = errors.New("the account is in as many groups as it may be")
 	ErrKeyName  = errors.New("another live key of the owner has the name")
+	ErrLinked   = errors.New("the identity is another account's")
 )
 
 // A RotatedError refuses a third live key in one line: Other, which the key
@@ -43,6 +44,7 @@ type Account struct {
 	Disabled    bool
 	Created     time.Time
 	Groups      []string // sorted
+	Links       []Link   // filled in by Find and List alone
 }
 
 // A Key is an access key as it is stored. The zero Revoked means alive until
@@ -89,6 +91,7 @@ type PolicyVersion struct {
 // also advances the generation (access.Changes) in the same transaction.
 type Directory interface {
 	Accounts
+	People
 	Groups
 	Passwords
 	Networks
@@ -150,6 +153,56 @@ type Passwords interface {
 	Redeem(ctx context.Context, r Reset, hash string, at time.Time) error
 }
 
+// A Link says that who a provider calls Subject is an account of ours.
+type Link struct {
+	AccountID       string // its UID
+	Provider        string // as it was configured when it vouched last
+	Issuer, Subject string // no two links share both
+	// Groups are of the form "PROVIDER/NAME", sorted. They are members by the
+	// provider's word alone, and not of local groups.
+	Groups  []string
+	Checked time.Time // when the provider vouched last, or zero
+	// Renewal is what the provider is asked with again, sealed under the
+	// key-encryption key KEK, or nil.
+	Renewal []byte
+	KEK     string
+}
+
+// People are accounts that providers vouch for.
+type People interface {
+	// AddPerson adds the account that l, which names it, is of. Errors: ErrExists
+	// when the name is taken; ErrLinked; ErrGroups.
+	AddPerson(ctx context.Context, a Account, l Link) error
+	// Person returns the account that is linked to an identity, and the link.
+	// Errors: ErrUnknown.
+	Person(ctx context.Context, issuer, subject string) (Account, Link, error)
+	// Links returns the links of the accounts with names from first to last, by UID.
+	Links(ctx context.Context, first, last string) (map[string][]Link, error)
+	// AddLink links an account. Twice is not an error. Errors: ErrUnknown; ErrLinked.
+	AddLink(ctx context.Context, l Link) error
+	// RemoveLink also takes away what came of the link: its groups, and as
+	// SetDisabled does the sessions. Errors: ErrUnknown.
+	RemoveLink(ctx context.Context, uid, issuer, subject string, at time.Time) error
+	Vouching
+}
+
+// Vouching is what providers say of people from time to time.
+type Vouching interface {
+	// Vouch replaces all that the provider says: the link's name of it, groups,
+	// time, renewal. The generation advances when groups change. Unless old is zero
+	// the link must still be as it was Checked then. Errors: ErrUnknown; ErrGroups.
+	Vouch(ctx context.Context, l Link, old time.Time) error
+	// BeginCheck lets one of those who would ask the provider at the same moment do
+	// so: nobody else until patience is over.
+	BeginCheck(ctx context.Context, l Link, at time.Time, patience time.Duration) (bool, error)
+	// Withdraw takes away what the provider, which vouches no more, gave: groups,
+	// renewal, sessions. A link that it vouched for since is left alone.
+	Withdraw(ctx context.Context, l Link, at time.Time) error
+	// Trespassers returns the name of an account, and of a local group, at or below
+	// the name of a provider which are not of that issuer; or "".
+	Trespassers(ctx context.Context, provider, issuer string) (account, group string, err error)
+}
+
 // Groups are local groups; one exists while it has members.
 type Groups interface {
 	// AddMember errors: ErrUnknown; ErrGroups beyond MaxGroups. Twice is not an
@@ -157,7 +210,8 @@ type Groups interface {
 	AddMember(ctx context.Context, group, uid string) error
 	// RemoveMember errors: ErrUnknown when it was not a member.
 	RemoveMember(ctx context.Context, group, uid string) error
-	// ListGroups returns group → members ("user:alice"), sorted.
+	// ListGroups returns group → members ("user:alice"), sorted; those of providers
+	// too.
 	ListGroups(ctx context.Context) (map[string][]string, error)
 	// IsRetired reports whether an account of this name was removed.
 	IsRetired(ctx context.Context, name string) (bool, error)

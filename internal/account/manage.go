@@ -50,6 +50,9 @@ func (s *Service) free(ctx context.Context, n Name) error {
 	if err := access.ValidName(n.Name); err != nil {
 		return invalidBecause(err)
 	}
+	if err := s.local("the account", n.Name); err != nil {
+		return err
+	}
 	switch _, err := s.dir.AccountByName(ctx, n.Name); {
 	case err == nil:
 		return fmt.Errorf("%s: %w", n, ErrExists)
@@ -111,8 +114,13 @@ func (s *Service) find(ctx context.Context, n Name) (Account, error) {
 // Find returns an account, without its hash. Errors: ErrUnknown.
 func (s *Service) Find(ctx context.Context, n Name) (Account, error) {
 	a, err := s.find(ctx, n)
+	if err != nil {
+		return Account{}, err
+	}
 	a.PasswordHash = ""
-	return a, err
+	found := []Account{a}
+	err = s.withLinks(ctx, found)
+	return found[0], err
 }
 
 // List returns accounts of one kind ordered by name, after the given name, at
@@ -125,7 +133,7 @@ func (s *Service) List(ctx context.Context, kind access.Kind, after string, limi
 	for i := range accounts {
 		accounts[i].PasswordHash = ""
 	}
-	return accounts, nil
+	return accounts, s.withLinks(ctx, accounts)
 }
 
 // Disable ends every right of an account until Enable. Errors: ErrUnknown.
@@ -164,6 +172,9 @@ func (s *Service) Remove(ctx context.Context, n Name) error {
 func (s *Service) SetPassword(ctx context.Context, name string, password access.Secret) error {
 	a, err := s.find(ctx, Name{access.User, name})
 	if err != nil {
+		return err
+	}
+	if err := s.hasPassword(ctx, a); err != nil {
 		return err
 	}
 	hash, err := s.hashNew(ctx, name, password)
@@ -211,10 +222,14 @@ func (s *Service) ChangePassword(ctx context.Context, name string, current, next
 const MaxGroups = 1000
 
 // AddMember puts an account into a local group, which exists while it has
-// members. Errors: ErrUnknown, ErrGroups, *Invalid.
+// members. Groups of a provider have the members that it names. Errors:
+// ErrUnknown, ErrGroups, *Invalid.
 func (s *Service) AddMember(ctx context.Context, group string, member Name) error {
 	if err := access.ValidName(group); err != nil {
 		return invalidBecause(err)
+	}
+	if err := s.local("the group", group); err != nil {
+		return err
 	}
 	a, err := s.find(ctx, member)
 	if err != nil {
@@ -231,6 +246,9 @@ func (s *Service) AddMember(ctx context.Context, group string, member Name) erro
 func (s *Service) RemoveMember(ctx context.Context, group string, member Name) error {
 	if access.ValidName(group) != nil {
 		return fmt.Errorf("%.80q: %w", group, ErrUnknown)
+	}
+	if err := s.local("the group", group); err != nil {
+		return err
 	}
 	a, err := s.find(ctx, member)
 	if err != nil {

@@ -38,7 +38,8 @@ func (s *Service) Invited(ctx context.Context, name string) (Account, error) {
 
 // ResetPassword makes a one-time code with which a person sets a new password. It
 // takes the place of the person's last one; the password goes on until it is
-// redeemed. Errors: ErrUnknown, *Invalid when the account is disabled.
+// redeemed. Errors: ErrUnknown, *Invalid when the account is disabled, or
+// signs in with a provider.
 func (s *Service) ResetPassword(ctx context.Context, name string) (Reset, access.Secret, error) {
 	a, err := s.find(ctx, Name{access.User, name})
 	if err != nil {
@@ -46,6 +47,9 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (Reset, access
 	}
 	if a.Disabled {
 		return Reset{}, access.Secret{}, invalid("user:%s is disabled: enable the account first", name)
+	}
+	if err := s.hasPassword(ctx, a); err != nil {
+		return Reset{}, access.Secret{}, err
 	}
 	code, err := access.ResetSecret.New(s.rand)
 	if err != nil {

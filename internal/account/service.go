@@ -52,6 +52,11 @@ type Options struct {
 	MinPassword int
 	// Hosts are names of the service, which no password may be made of.
 	Hosts []string
+
+	// Providers vouch for people from elsewhere. Sealer keeps what they are asked
+	// with; it is needed where one has a Voucher.
+	Providers []Provider
+	Sealer    Sealer
 }
 
 // A Service knows who the local accounts are and proves them. It is safe for
@@ -69,6 +74,8 @@ type Service struct {
 
 	minPassword int
 	hosts       []string
+	providers   []Provider
+	sealer      Sealer
 
 	hashing      *hasher
 	remembered   *remembered
@@ -79,6 +86,8 @@ type Service struct {
 	decoysFlight flights[struct{}, *decoys]
 	networks     *otter.Cache[netip.Prefix, knownAt]
 	used         *lastuse.Log
+	rechecks     flights[outsideID, struct{}]
+	vouches      *otter.Cache[outsideID, time.Time] // when the provider vouched last
 	identities   *otter.Cache[identityKey, under[resolved]]
 	keys         *otter.Cache[[32]byte, under[Key]]
 
@@ -108,6 +117,8 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 		now: o.Now, rand: o.Rand, log: o.Logger,
 		maxLife:     cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
 		minPassword: cmp.Or(o.MinPassword, DefaultMinPassword), hosts: o.Hosts,
+		providers: o.Providers, sealer: o.Sealer,
+		vouches:    otter.Must(&otter.Options[outsideID, time.Time]{MaximumSize: cacheSize}),
 		hashing:    newHasher(cmp.Or(o.FailureFloor, defaultFailureFloor)),
 		identities: otter.Must(&otter.Options[identityKey, under[resolved]]{MaximumSize: cacheSize}),
 		keys:       otter.Must(&otter.Options[[32]byte, under[Key]]{MaximumSize: cacheSize}),
@@ -160,7 +171,7 @@ func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (
 		known = under[resolved]{generation, r}
 		s.identities.Set(at, known)
 	}
-	if proof.Method == "password" && !proof.PasswordSet.Equal(known.value.passwordSet) {
+	if (proof.Method == "password" || proof.Method == methodSSO) && !proof.PasswordSet.Equal(known.value.passwordSet) {
 		return access.Identity{}, access.ErrBadCredential
 	}
 	id := known.value.identity

@@ -265,7 +265,7 @@ func (d directory) AddMember(ctx context.Context, group, uid string) error {
 // RemoveMember implements account.Groups.
 func (d directory) RemoveMember(ctx context.Context, group, uid string) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		return changed(t.exec(ctx, `DELETE FROM member WHERE group_name = $1 AND account_uid = $2`, args{group, uid}))
+		return changed(t.exec(ctx, `DELETE FROM member WHERE group_name = $1 AND account_uid = $2 AND issuer = ''`, args{group, uid}))
 	})
 	return wrap(err, "remove a member of group %s", group)
 }

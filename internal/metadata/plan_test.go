@@ -140,6 +140,7 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	_, err = d.DecoyKey(ctx)
 	must(t, err)
 	must(t, d.EachPasswordHash(ctx, func(string) {}))
+	exercisePeople(t, db)
 	must(t, d.RemoveMember(ctx, "ops", "uid-alice"))
 	must(t, d.RemoveAccount(ctx, "uid-alice"))
 	_, err = d.SavePolicy(ctx, account.PolicyVersion{}, 0)
@@ -154,6 +155,24 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	for _, keys := range [][]token.SigningKey{{{ID: "k", Private: []byte{1}}}, {{ID: "k", Private: []byte{2}}}, nil} {
 		must(t, s.ChangeSigningKeys(ctx, func([]token.SigningKey) ([]token.SigningKey, error) { return keys, nil }))
 	}
+}
+
+func exercisePeople(t *testing.T, db *metadata.DB) {
+	ctx, d := t.Context(), db.Directory()
+	l := account.Link{AccountID: "uid-alice", Provider: "corp", Issuer: "https://idp.test", Subject: "1", Groups: []string{"corp/dev"}, Checked: created}
+	must(t, d.AddLink(ctx, l))
+	must(t, d.AddLink(ctx, l))
+	must(t, d.Vouch(ctx, l, time.Time{}))
+	_, _, err := d.Person(ctx, l.Issuer, l.Subject)
+	must(t, err)
+	_, err = d.Links(ctx, "a", "b")
+	must(t, err)
+	_, err = d.BeginCheck(ctx, l, created, time.Minute)
+	must(t, err)
+	_, _, err = d.Trespassers(ctx, "corp", l.Issuer)
+	must(t, err)
+	must(t, d.Withdraw(ctx, l, created))
+	must(t, d.RemoveLink(ctx, "uid-alice", l.Issuer, l.Subject, created))
 }
 
 // TestPlans looks at how SQLite would run every statement: none reads a table

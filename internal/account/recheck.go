@@ -1,0 +1,111 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// renewPatience is how long nobody else asks a provider about a person about whom
+// somebody began to: some take what they are asked with once.
+const renewPatience = 30 * time.Second
+
+// An outsideID is who vouches for whom.
+type outsideID struct{ issuer, subject string }
+
+// Recheck is asked when something is used that came of a provider's word. It asks
+// the provider again when that is old. Who it vouches for no more loses what it
+// gave. A provider that cannot be asked is believed until MaxAge is over. Errors:
+// access.ErrRevoked; access.ErrExpired; access.ErrBadCredential.
+func (s *Service) Recheck(ctx context.Context, issuer, subject string) error {
+	p, ok := s.providerOf(issuer)
+	if !ok {
+		return access.ErrBadCredential // not trusted any more
+	}
+	id := outsideID{issuer, subject}
+	// Who withdraws a word also ends the sessions that came of it.
+	if checked, ok := s.vouches.GetIfPresent(id); ok && s.age(checked) < p.Recheck {
+		return nil
+	}
+	_, err := s.rechecks.do(ctx, id, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.recheck(ctx, p, id)
+	})
+	return err
+}
+
+// age is how long ago that was; what is of the future is not younger than now.
+func (s *Service) age(t time.Time) time.Duration { return max(s.now().Sub(t), 0) }
+
+func (s *Service) recheck(ctx context.Context, p Provider, id outsideID) error {
+	_, l, err := s.dir.Person(ctx, id.issuer, id.subject)
+	if err != nil {
+		return notFoundIsBad("find identity", err)
+	}
+	if s.age(l.Checked) >= p.Recheck {
+		if l, err = s.renew(ctx, p, l); err != nil {
+			return err
+		}
+	}
+	if s.age(l.Checked) >= p.MaxAge {
+		return access.ErrExpired
+	}
+	s.vouches.Set(id, l.Checked)
+	return nil
+}
+
+// renew asks the provider and returns the link as it is then: unchanged when it
+// could not be asked. Errors: access.ErrRevoked.
+func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
+	if p.Voucher == nil || l.Renewal == nil {
+		return l, nil
+	}
+	mine, err := s.dir.BeginCheck(ctx, l, s.now(), renewPatience)
+	switch {
+	case err != nil:
+		return l, fmt.Errorf("begin to ask a provider: %w", err)
+	case !mine:
+		return l, nil
+	}
+	// What the provider answers must be kept, even if nobody waits for it; and it is
+	// no part of what the request changes.
+	ctx, cancel := context.WithTimeout(context.Background(), renewPatience)
+	defer cancel()
+	plain, err := s.sealer.Open(sealedName(l), l.KEK, l.Renewal)
+	if err != nil {
+		s.log.ErrorContext(ctx, "provider not asked", "provider", p.Name, "err", err)
+		return l, nil
+	}
+	o, err := p.Voucher.Renew(ctx, access.Outside{
+		Provider: p.Name, Issuer: l.Issuer, Subject: l.Subject, Renewal: access.NewSecret(string(plain)),
+	})
+	switch {
+	case errors.Is(err, access.ErrBadCredential), err == nil && (o.Issuer != l.Issuer || o.Subject != l.Subject):
+		if err := s.dir.Withdraw(ctx, l, s.now()); err != nil {
+			return l, fmt.Errorf("withdraw what a provider gave: %w", err)
+		}
+		return l, access.ErrRevoked
+	case err != nil:
+		s.log.WarnContext(ctx, "provider not asked", "provider", p.Name, "err", err)
+		return l, nil
+	}
+	return s.renewed(ctx, l, o)
+}
+
+// renewed stores what the provider says now.
+func (s *Service) renewed(ctx context.Context, l Link, o access.Outside) (Link, error) {
+	now, err := s.vouched(o)
+	if err != nil {
+		return l, err
+	}
+	now.AccountID = l.AccountID
+	switch err := s.dir.Vouch(ctx, now, l.Checked); {
+	case errors.Is(err, ErrUnknown): // signed in anew, or unlinked, meanwhile
+		return l, nil
+	case err != nil:
+		return l, fmt.Errorf("store what a provider says: %w", err)
+	}
+	return now, nil
+}
