@@ -25,9 +25,13 @@ func (c *call) mayTouch(uid, owner string) bool {
 	return own || c.manage(nameOf(owner)) == nil
 }
 
-// nameOf returns "team-a/ci" for "robot:team-a/ci".
+// nameOf returns "team-a/ci" for "robot:team-a/ci". Who has no account here has no
+// name in the tree, however their issuer calls them: "", the whole registry.
 func nameOf(principal string) string {
-	_, name, _ := strings.Cut(principal, ":")
+	kind, name, _ := strings.Cut(principal, ":")
+	if access.Kind(kind) == access.External {
+		return ""
+	}
 	return name
 }
 
@@ -43,6 +47,9 @@ func (c *call) owner() (uid string, err error) {
 			return c.principal().UID, nil
 		}
 		given = c.principal().String()
+	}
+	if p, err := access.ParsePrincipal(given); err == nil && p.Kind == access.External {
+		return p.UID, c.manage(nameOf(given))
 	}
 	n, err := parseName("query parameter owner", given)
 	if err != nil {
