@@ -17,7 +17,7 @@
 //	token         <- oci access lastuse inbound ledger
 //	gc            <- oci blob
 //	ledger        <- oci access
-//	metadata      <- oci access registry account token gc ledger
+//	metadata      <- oci access registry account federation token gc ledger
 //	inbound       <- access
 //	leak          <- access
 //	distribution  <- oci access registry blob inbound ledger

@@ -47,6 +47,9 @@ func ExternalPrincipal(issuer, name string, claims map[string]string) Principal 
 	return Principal{ID: ID{Issuer: issuer, Name: name}, Kind: External, UID: uid, Claims: claims}
 }
 
+// IsExternalUID reports whether uid is one that ExternalPrincipal makes.
+func IsExternalUID(uid string) bool { return len(uid) == 1+52 && uid[0] == 'x' }
+
 // IsAnonymous reports whether nobody was proven.
 func (p Principal) IsAnonymous() bool { return p.Kind == Anonymous }
 

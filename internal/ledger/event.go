@@ -90,7 +90,8 @@ type Event struct {
 	UID       string            `json:"uid,omitempty"`
 	Groups    []string          `json:"groups,omitempty"`
 	Claims    map[string]string `json:"claims,omitempty"`
-	// Method is how the principal was proven: "password", "key", "session".
+	// Method is how the principal was proven: "password", "key", "session",
+	// "certificate", "id-token".
 	Method string `json:"method,omitempty"`
 	// Credential is the id of the access key or identity token.
 	Credential string `json:"credential,omitempty"`
@@ -147,6 +148,9 @@ func (e *Event) By(id access.Identity) {
 	e.Credential = cmp.Or(id.Proof.KeyID, id.Proof.SessionID, id.Proof.Certificate)
 	if id.Proof.KeyID != "" {
 		e.Set("session", id.Proof.SessionID)
+	}
+	if p.Kind == access.External && id.Proof.Certificate == "" {
+		e.Set("trust", id.Proof.Trust)
 	}
 }
 

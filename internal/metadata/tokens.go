@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -17,8 +18,19 @@ import (
 // tokens implements token.Store.
 type tokens struct{ db *DB }
 
-const sessionColumns = `SELECT s.id, s.sum, s.account_uid, a.kind || ':' || a.name, s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked
-	FROM session s JOIN account a ON a.uid = s.account_uid `
+const sessionColumns = `SELECT s.id, s.sum, coalesce(s.account_uid, s.outsider_uid), coalesce(a.kind || ':' || a.name, ''), s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked,
+	s.outsider_issuer, s.outsider_name, s.trust, s.claims FROM session s LEFT JOIN account a ON a.uid = s.account_uid `
+
+// ownerColumn returns the column of a session that holds its owner's UID.
+func ownerColumn(uid string) string {
+	if access.IsExternalUID(uid) {
+		return "outsider_uid"
+	}
+	return "account_uid"
+}
+
+// maxEvicted bounds the sessions that an event names; of more it says how many.
+const maxEvicted = 40
 
 // SaveSession implements token.Store.
 func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.Proof, room token.Room) error {
@@ -27,19 +39,42 @@ func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.P
 		if err != nil {
 			return err
 		}
-		if err := t.stands(ctx, v.AccountID, proof); err != nil {
-			return err
+		if v.Outsider == nil {
+			if err := t.stands(ctx, v.AccountID, proof); err != nil {
+				return err
+			}
 		}
 		note(ctx, func(e *ledger.Event) {
 			delete(e.Detail, "evicted") // the transaction may run again
-			e.Set("evicted", strings.Join(ended, " "))
+			if len(ended) <= maxEvicted {
+				e.Set("evicted", strings.Join(ended, " "))
+			} else {
+				e.Set("evicted", strconv.Itoa(len(ended)))
+			}
 		})
-		_, err = t.exec(ctx, `INSERT INTO session (id, account_uid, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked)})
+		var o token.Outsider
+		if v.Outsider != nil {
+			o = *v.Outsider
+		}
+		claims, err := claimsText(o.Claims)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `INSERT INTO session (id, `+ownerColumn(v.AccountID)+`, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked, outsider_issuer, outsider_name, trust, claims)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked), o.Issuer, o.Name, o.Trust, claims})
 		return err
 	})
 	return wrap(err, "save session %s", v.ID)
+}
+
+// claimsText is how claims are stored; "" is none.
+func claimsText(claims map[string]string) (string, error) {
+	if len(claims) == 0 {
+		return "", nil
+	}
+	text, err := json.Marshal(claims)
+	return string(text), err
 }
 
 // stands checks that proof, of a password or a key, still proves the account. Errors: token.ErrUnknown.
@@ -89,7 +124,7 @@ func (s tokens) session(ctx context.Context, query string, by any) (token.Sessio
 func (s tokens) ListSessions(ctx context.Context, uid string) ([]token.Session, error) {
 	where, a := ``, args{}
 	if uid != "" {
-		where, a = `WHERE s.account_uid = $1 `, args{uid}
+		where, a = `WHERE s.`+ownerColumn(uid)+` = $1 `, args{uid}
 	}
 	found, err := s.sessions(ctx, sessionColumns+where+`ORDER BY s.created DESC, s.id`, a)
 	return found, wrap(err, "list sessions")
@@ -101,7 +136,16 @@ func (s tokens) sessions(ctx context.Context, query string, a args) ([]token.Ses
 		var v token.Session
 		var sum []byte
 		var created, expires, used, revoked int64
-		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &v.LastUsed.Address, &v.LastUsed.Agent, &revoked)
+		var o token.Outsider
+		var claims string
+		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &v.LastUsed.Address, &v.LastUsed.Agent, &revoked,
+			&o.Issuer, &o.Name, &o.Trust, &claims)
+		if err == nil && claims != "" {
+			err = json.Unmarshal([]byte(claims), &o.Claims)
+		}
+		if access.IsExternalUID(v.AccountID) {
+			v.Outsider, v.Owner = &o, o.Principal().String()
+		}
 		copy(v.Sum[:], sum)
 		v.Created, v.Expires, v.LastUsed.Time, v.Revoked = timeOf(created), timeOf(expires), timeOf(used), timeOf(revoked)
 		out = append(out, v)
@@ -126,7 +170,11 @@ func (s tokens) RevokeSession(ctx context.Context, id string, at time.Time) erro
 func (s tokens) RevokeSessions(ctx context.Context, uid string, at time.Time) (int, error) {
 	var ended int64
 	err := s.db.decide(ctx, func(ctx context.Context, t *tx) (err error) {
-		ended, err = t.logOut(ctx, uid, micros(at))
+		if access.IsExternalUID(uid) {
+			ended, err = t.exec(ctx, `UPDATE session SET revoked = $2 WHERE outsider_uid = $1 AND revoked = 0`, args{uid, micros(at)})
+		} else {
+			ended, err = t.logOut(ctx, uid, micros(at))
+		}
 		if errors.Is(err, account.ErrUnknown) {
 			err = token.ErrUnknown
 		}
@@ -141,7 +189,7 @@ func (s tokens) RevokeSessions(ctx context.Context, uid string, at time.Time) (i
 // may leave a session more. A login that needs no room does not move it.
 func (t *tx) makeRoom(ctx context.Context, v token.Session, room token.Room) (ended []string, err error) {
 	// By the index of keys, SQLite would find everybody's sessions that have none.
-	const live = `FROM session WHERE account_uid = $1 AND key_id || '' = $2 AND revoked = 0 AND expires > $3`
+	live := `FROM session WHERE ` + ownerColumn(v.AccountID) + ` = $1 AND key_id || '' = $2 AND revoked = 0 AND expires > $3`
 	if room.Limit == 0 {
 		return nil, nil
 	}
@@ -153,15 +201,16 @@ func (t *tx) makeRoom(ctx context.Context, v token.Session, room token.Room) (en
 	if err := t.advance(ctx); err != nil {
 		return nil, err
 	}
-	ended, err = collect[string](ctx, t, `UPDATE session SET revoked = $3 WHERE account_uid = $1 AND key_id || '' = $2 AND revoked = 0 AND id NOT IN (
+	ended, err = collect[string](ctx, t, `UPDATE session SET revoked = $3 WHERE `+ownerColumn(v.AccountID)+` = $1 AND key_id || '' = $2 AND revoked = 0 AND id NOT IN (
 		SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $4) RETURNING id`, append(a, room.Keep))
 	return ended, wrap(err, "end the oldest sessions of account %s", v.AccountID)
 }
 
 // DropSessions implements token.SessionLife.
-func (s tokens) DropSessions(ctx context.Context, before time.Time, limit int) (int, error) {
+func (s tokens) DropSessions(ctx context.Context, before, jobs time.Time, limit int) (int, error) {
 	return s.db.drop(ctx, `DELETE FROM session WHERE id IN (
-		SELECT id FROM session WHERE revoked > 0 AND revoked < $1 OR revoked = 0 AND expires < $1 LIMIT $2)`, args{micros(before), limit})
+		SELECT id FROM session WHERE revoked > 0 AND revoked < $1 OR revoked = 0 AND expires < $1 OR outsider_uid IS NOT NULL AND expires < $2 LIMIT $3)`,
+		args{micros(before), micros(jobs), limit})
 }
 
 // TouchSessions implements token.Store.

@@ -45,6 +45,9 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 		if errors.Is(err, access.ErrWrongNetwork) {
 			s.log.WarnContext(r.Context(), "credential came from a network it is not for", "request", from.RequestID, "address", from.Address)
 		}
+		if why := whyOutside(req, err); why != "" {
+			s.log.WarnContext(r.Context(), "token of an issuer refused", "why", why, "request", from.RequestID, "address", from.Address)
+		}
 		return answer{}, refuseCredential(req)
 	case errors.Is(err, access.ErrBusy):
 		return answer{}, &refusal{status: http.StatusTooManyRequests, code: unavailable, text: "too many logins are being checked; try again", after: busyFor}
@@ -71,6 +74,9 @@ func (s *Service) answer(ctx context.Context, req request) (answer, error) {
 // authenticate asks the one authenticator for the kind of credential. Nothing
 // else is tried when that refuses, and a refused credential is never anonymous.
 func (s *Service) authenticate(ctx context.Context, req request) (access.Identity, error) {
+	if _, outside := req.credential.(access.IDToken); req.exchange && !outside {
+		return access.Identity{}, errNotExchanged
+	}
 	switch c := req.credential.(type) {
 	case nil:
 		return access.Identity{}, nil
@@ -83,6 +89,8 @@ func (s *Service) authenticate(ctx context.Context, req request) (access.Identit
 		return s.deps.Keys.Authenticate(ctx, c)
 	case access.RefreshToken:
 		return s.authenticateSession(ctx, c, req.service)
+	case access.IDToken:
+		return s.authenticateOutside(ctx, c)
 	case access.Certificate:
 		if s.deps.Certificates != nil {
 			return s.deps.Certificates.Authenticate(ctx, c)

@@ -18,6 +18,7 @@ const (
 	unauthorizedClient   code = "unauthorized_client"
 	invalidGrant         code = "invalid_grant"
 	unsupportedGrantType code = "unsupported_grant_type"
+	invalidTarget        code = "invalid_target" // RFC 8693 §2.2.2
 	serverError          code = "server_error"
 	unavailable          code = "temporarily_unavailable"
 )
@@ -57,9 +58,21 @@ func (e *refusal) registryCode() string {
 	return "UNSUPPORTED"
 }
 
+// badGrant is the code for a credential that proves nothing. Of a subject_token
+// it is another one (RFC 8693 §2.2.2).
+func (r request) badGrant() code {
+	if r.exchange {
+		return invalidRequest
+	}
+	return invalidGrant
+}
+
 // refuseCredential is the answer to a credential that proves nothing. It says
 // what kind of credential it was taken for, and no more.
 func refuseCredential(req request) *refusal {
+	if _, outside := req.credential.(access.IDToken); req.exchange && !outside {
+		return &refusal{status: http.StatusBadRequest, code: req.badGrant(), text: "the subject_token is a credential of this registry, which is not exchanged; show it as what it is"}
+	}
 	text := "user name or password is wrong"
 	switch req.credential.(type) {
 	case access.RefreshToken:
@@ -71,7 +84,10 @@ func refuseCredential(req request) *refusal {
 	case access.Certificate:
 		text = "the client certificate is not accepted; the registry's log says why"
 	case access.IDToken:
-		text = "tokens of this issuer are not accepted here"
+		text = "this issuer's token is not accepted here; the registry's audit record says why, under the request"
+	}
+	if req.exchange {
+		return &refusal{status: http.StatusBadRequest, code: req.badGrant(), text: text}
 	}
 	return &refusal{status: http.StatusUnauthorized, code: invalidGrant, text: text}
 }

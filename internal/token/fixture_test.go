@@ -177,13 +177,14 @@ type answer struct {
 	header http.Header
 	raw    string
 
-	Token        string `json:"token"`
-	AccessToken  string `json:"access_token"`
-	ExpiresIn    int    `json:"expires_in"`
-	IssuedAt     string `json:"issued_at"`
-	RefreshToken string `json:"refresh_token"`
-	Scope        string `json:"scope"`
-	TokenType    string `json:"token_type"`
+	Token           string `json:"token"`
+	AccessToken     string `json:"access_token"`
+	ExpiresIn       int    `json:"expires_in"`
+	IssuedAt        string `json:"issued_at"`
+	RefreshToken    string `json:"refresh_token"`
+	Scope           string `json:"scope"`
+	TokenType       string `json:"token_type"`
+	IssuedTokenType string `json:"issued_token_type"`
 
 	Error       string `json:"error"`
 	Description string `json:"error_description"`

@@ -20,6 +20,8 @@ type answer struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope"`
 	TokenType    string `json:"token_type"`
+	// IssuedTokenType is set in the answer to an exchange (RFC 8693 §2.2.1).
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
 // issue signs an access token for id that holds given, and makes an identity
@@ -27,12 +29,12 @@ type answer struct {
 func (s *Service) issue(ctx context.Context, req request, id access.Identity, given access.Grants) (answer, error) {
 	var refresh access.Secret
 	var session Session
-	// Nobody from outside gets an identity token: it would outlive what proves
-	// them, and they have that at hand for the next request.
-	if req.offline && !id.Principal.IsAnonymous() && id.Principal.Kind != access.External {
-		if presented, ok := req.credential.(access.RefreshToken); ok {
+	if req.offline {
+		presented, again := req.credential.(access.RefreshToken)
+		switch {
+		case again:
 			refresh = presented.Secret // docker cannot rotate it
-		} else {
+		case s.staysIn(id):
 			var err error
 			if refresh, session, err = s.newSession(id, req); err != nil {
 				return answer{}, err
@@ -41,42 +43,78 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 			id.Proof.SessionID = session.ID
 		}
 	}
-	now := s.now()
-	token, jti, err := s.accessToken(ctx, req.service, id, given)
+	signed, err := s.accessToken(ctx, req, id, given)
 	if err != nil {
 		return answer{}, err
 	}
-	req.issued(id, session, jti, given)
+	req.issued(id, session, signed.claims.ID, given)
 	if session.ID != "" {
-		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof, room); {
+		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof, session.room()); {
 		case errors.Is(err, ErrUnknown): // ended since it was proven
 			return answer{}, access.ErrBadCredential
 		case err != nil:
 			return answer{}, fmt.Errorf("save session: %w", err)
 		}
 	}
-	return answer{
-		Token: token, AccessToken: token,
-		ExpiresIn:    int64(s.options.Lifetime / time.Second),
-		IssuedAt:     now.UTC().Format(time.RFC3339),
+	a := answer{
+		Token: signed.text, AccessToken: signed.text,
+		ExpiresIn:    s.toldLife(signed.claims.Issued, id.Expires),
+		IssuedAt:     time.Unix(signed.claims.Issued, 0).UTC().Format(time.RFC3339),
 		RefreshToken: refresh.Reveal(), Scope: given.String(), TokenType: "Bearer",
-	}, nil
+	}
+	if req.exchange {
+		a.IssuedTokenType = typeAccessToken
+	}
+	return a, nil
 }
 
-// accessToken signs a token for a service that ends with its lifetime or with the
-// credential it came of, whichever is sooner. It returns the token's id too.
-func (s *Service) accessToken(ctx context.Context, service string, id access.Identity, given access.Grants) (token, jti string, err error) {
+// toldLife is expires_in: the lifetime, or the time to the end of the credential
+// where that is sooner. In a credential's last minute that is less than the 60 s
+// which docker's clients take for the least: such a client sends its token for up
+// to a minute too long, is told that it is invalid, and asks for another, for which
+// it has nothing to show any more. To tell it 60 s would change nothing for it and
+// mislead the others; to refuse would end the credential a minute early.
+func (s *Service) toldLife(issued int64, ends time.Time) int64 {
+	life := int64(s.options.Lifetime / time.Second)
+	if !ends.IsZero() {
+		life = min(life, ends.Unix()-issued)
+	}
+	return life
+}
+
+// staysIn reports whether who is proven may have an identity token. Who came with
+// a certificate has it at hand for the next request.
+func (s *Service) staysIn(id access.Identity) bool {
+	switch id.Principal.Kind {
+	case access.Anonymous:
+		return false
+	case access.External:
+		return s.jobLife(id) > 0
+	}
+	return true
+}
+
+// A signedToken is an access token and what it says.
+type signedToken struct {
+	text   string
+	claims claims
+}
+
+// accessToken signs a token for the service of req that ends with its lifetime or
+// with the credential it came of, whichever is sooner.
+func (s *Service) accessToken(ctx context.Context, req request, id access.Identity, given access.Grants) (signedToken, error) {
 	now := s.now()
 	life := s.options.Lifetime
 	if s.options.TestExpiry > 0 {
 		life = s.options.TestExpiry
 	}
 	end := earlier(now.Add(life), id.Expires)
-	if jti, err = s.newID(); err != nil {
-		return "", "", err
+	jti, err := s.newID()
+	if err != nil {
+		return signedToken{}, err
 	}
 	c := claims{
-		Issuer: s.options.Issuer, Audience: service,
+		Issuer: s.options.Issuer, Audience: req.service,
 		Issued: now.Unix(), From: now.Unix(), Expires: end.Unix(), ID: jti,
 		Access: grantClaims(given),
 	}
@@ -89,15 +127,20 @@ func (s *Service) accessToken(ctx context.Context, service string, id access.Ide
 		c.Outsider = outsiderOf(id)
 	}
 	if c.Expires <= c.Issued {
-		return "", "", refuse(invalidGrant, "the credential is about to end")
+		return signedToken{}, refuse(req.badGrant(), "the credential is about to end")
 	}
 	ring, err := s.keys.present(ctx)
 	if err != nil {
-		return "", "", err
+		return signedToken{}, err
 	}
-	token, err = ring.signer(now).sign(c)
-	if err == nil && len(token) > maxIssued {
-		err = refuse(invalidRequest, "too many scopes for one token; ask for fewer")
+	text, err := ring.signer(now).sign(c)
+	switch {
+	case err != nil:
+		return signedToken{}, err
+	case len(text) > maxIssued && len(id.Principal.Claims) > 0:
+		return signedToken{}, refuse(invalidRequest, "the scopes and what is kept of the issuer's claims are too much for one token; ask for fewer scopes, or keep fewer claims (claimMappings.extra)")
+	case len(text) > maxIssued:
+		return signedToken{}, refuse(invalidRequest, "too many scopes for one token; ask for fewer")
 	}
-	return token, jti, err
+	return signedToken{text, c}, nil
 }

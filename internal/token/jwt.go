@@ -45,26 +45,8 @@ type claims struct {
 	// PasswordSet is that of access.Proof, in microseconds since 1970, or 0.
 	PasswordSet int64 `json:"pwset,omitempty"`
 	// Outsider is set for who has no account of ours.
-	Outsider *outsider `json:"ext,omitempty"`
+	Outsider *Outsider `json:"ext,omitempty"`
 }
-
-// An outsider is an external principal and what proved it.
-type outsider struct {
-	Issuer      string `json:"iss"`
-	Name        string `json:"name"`
-	Certificate string `json:"x5t,omitempty"` // SHA-256, hexadecimal
-	Trust       string `json:"trust,omitempty"`
-}
-
-// outsiderOf returns nil for an account of ours.
-func outsiderOf(id access.Identity) *outsider {
-	if id.Principal.Kind != access.External {
-		return nil
-	}
-	return &outsider{id.Principal.Issuer, id.Principal.Name, id.Proof.Certificate, id.Proof.Trust}
-}
-
-func (o outsider) id() access.ID { return access.ID{Issuer: o.Issuer, Name: o.Name} }
 
 // A grant is one entry of the access claim.
 type grant struct {

@@ -1,9 +1,11 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/ledger"
@@ -16,6 +18,9 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	req.event = &ledger.Event{Kind: ledger.Token, Action: "issue", Decision: ledger.Allowed, Principal: access.Principal{}.String()}
 	req.event.From(from)
 	req.event.Set("client", req.client)
+	if req.exchange {
+		req.event.Action = "exchange"
+	}
 	a, err := s.answer(ledger.With(ctx, req.event), req)
 	if s.options.Ledger == nil || req.event.Recorded() {
 		return a, err
@@ -29,8 +34,10 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 		refuseLogin(&e, req.credential, reasonOf(err))
 		if known, ok := errors.AsType[*access.Refused](err); ok {
 			e.By(access.Identity{Proof: known.Proof})
-			e.Principal, e.UID = known.Owner, known.UID
+			e.Principal, e.UID, e.Claims = cmp.Or(known.Owner, e.Principal), known.UID, known.Claims
+			e.Set("trust", known.Proof.Trust)
 		}
+		e.Set("why", whyOutside(req, err))
 	case errors.Is(err, errLoginOnly):
 		refuseLogin(&e, req.credential, ledger.LoginOnly)
 	case throttled, errors.Is(err, access.ErrBusy):
@@ -51,7 +58,10 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 // refuseLogin makes e one about a credential that got nothing. The name is as
 // it was typed, and proven by nobody.
 func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
-	e.Kind, e.Action, e.Decision, e.Reason = ledger.Login, "login", ledger.Denied, reason
+	e.Kind, e.Decision, e.Reason = ledger.Login, ledger.Denied, reason
+	if e.Action == "issue" {
+		e.Action = "login"
+	}
 	switch c := c.(type) {
 	case access.Password:
 		e.Method, e.Principal = "password", string(access.User)+":"+c.Name
@@ -60,13 +70,27 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 	case access.RefreshToken:
 		e.Method = "session"
 	case access.IDToken:
-		e.Method = "token"
+		e.Method = access.MethodIDToken
 	case access.ResetCode:
 		e.Method = "code"
 	case access.Certificate:
 		e.Method = "certificate"
 	}
 }
+
+// whyOutside returns why a token from outside, or what came of one, is refused, in
+// words for the record and the log; "" of other credentials.
+func whyOutside(req request, err error) string {
+	known, ok := errors.AsType[*access.Refused](err)
+	if _, outside := req.credential.(access.IDToken); !outside && !req.exchange && (!ok || known.Proof.Trust == "") {
+		return ""
+	}
+	text := err.Error()
+	return strings.ToValidUTF8(text[:min(len(text), maxWhy)], "")
+}
+
+// maxWhy bounds what is said about a token from outside, in bytes.
+const maxWhy = 1000
 
 // reasonOf returns why a credential proves nothing, which the record alone says.
 func reasonOf(err error) string {
@@ -89,6 +113,9 @@ func (r request) issued(id access.Identity, session Session, jti string, given a
 	r.event.Token = jti
 	r.event.Set("scope", given.String())
 	if session.ID != "" {
-		r.event.Kind, r.event.Action = ledger.Login, "login"
+		r.event.Kind = ledger.Login
+		if !r.exchange {
+			r.event.Action = "login"
+		}
 	}
 }

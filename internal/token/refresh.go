@@ -23,12 +23,17 @@ func (s *Service) newSession(id access.Identity, req request) (access.Secret, Se
 		return access.Secret{}, Session{}, err
 	}
 	now := s.now().UTC().Truncate(time.Second)
-	return secret, Session{
+	session := Session{
 		ID: public, Sum: secret.Sum(),
 		AccountID: id.Principal.UID, Owner: id.Principal.String(), KeyID: id.Proof.KeyID,
 		Service: req.service, Client: req.client,
 		Created: now, LastUsed: lastuse.From(now, req.from.Address, req.from.UserAgent), Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
-	}, nil
+	}
+	if session.Outsider = outsiderOf(id); session.Outsider != nil {
+		session.Outsider.Expires = 0
+		session.Expires = now.Add(s.jobLife(id))
+	}
+	return secret, session, nil
 }
 
 // authenticateSession checks an identity token, which serves the service of its
@@ -41,13 +46,17 @@ func (s *Service) authenticateSession(ctx context.Context, presented access.Refr
 	if err != nil {
 		return access.Identity{}, err
 	}
-	proof := access.Proof{Method: "session", KeyID: session.KeyID, SessionID: session.ID}
+	proof := session.proof()
 	id, err := s.resolveSession(ctx, session, proof, service)
 	if err == nil && !id.Narrowing.AllowsFrom(presented.From.Address) {
 		err = access.ErrWrongNetwork
 	}
 	if errors.Is(err, access.ErrBadCredential) {
-		err = &access.Refused{Why: err, Owner: session.Owner, UID: session.AccountID, Proof: proof}
+		refused := &access.Refused{Why: err, Owner: session.Owner, UID: session.AccountID, Proof: proof}
+		if session.Outsider != nil {
+			refused.Claims = session.Outsider.Claims
+		}
+		err = refused
 	}
 	if err != nil {
 		return access.Identity{}, err
@@ -67,6 +76,9 @@ func (s *Service) resolveSession(ctx context.Context, session Session, proof acc
 		return access.Identity{}, access.ErrRevoked
 	case !s.alive(session):
 		return access.Identity{}, access.ErrExpired
+	}
+	if session.Outsider != nil {
+		return s.resolveOutsider(ctx, *session.Outsider, session.AccountID, proof)
 	}
 	return s.deps.Accounts.Resolve(ctx, session.AccountID, proof)
 }
@@ -145,23 +157,42 @@ func (s *Service) RevokeSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// room bounds the live sessions of one account. It is made for several logins at
+// accountRoom bounds the live sessions of one account. It is made for several logins at
 // once, because each time every replica reads again what it knows. A key may be
 // on as many machines as a person's password: on every runner of a CI.
-var room = Room{Limit: 100, Keep: 80}
+var accountRoom = Room{Limit: 100, Keep: 80}
+
+// jobRoom bounds those of one external principal. All jobs of a repository's main
+// branch can be the same one. Each logs in, hosted systems run a thousand at once,
+// and what a job leaves behind counts until its end, an hour later. Those that are
+// ended for room are the ones not used for longest, of jobs that are over; with
+// room for fewer they would be of jobs that run. Whoever steals the token of one
+// job logs out jobs of the same name alone, and fills no more than this.
+var jobRoom = Room{Limit: 5000, Keep: 4500}
+
+// room is how many a session's owner may have.
+func (v Session) room() Room {
+	if v.Outsider != nil {
+		return jobRoom
+	}
+	return accountRoom
+}
 
 const (
-	// keepSessions is how long a session is kept, and listed, after its end.
+	// keepSessions is how long a session is kept, and listed, after its end; keepJobs
+	// is that for those of jobs, of which there are thousands a day. The record
+	// keeps what they did.
 	keepSessions = 30 * 24 * time.Hour
+	keepJobs     = 24 * time.Hour
 	dropAtOnce   = 500 // rows of one transaction
 )
 
-// Tidy deletes the sessions that ended 30 days ago or longer, and returns how
-// many.
+// Tidy deletes the sessions that ended 30 days ago or longer, those of jobs after
+// one day, and returns how many.
 func (s *Service) Tidy(ctx context.Context) (int, error) {
 	total := 0
 	for {
-		n, err := s.deps.Store.DropSessions(ctx, s.now().Add(-keepSessions), dropAtOnce)
+		n, err := s.deps.Store.DropSessions(ctx, s.now().Add(-keepSessions), s.now().Add(-keepJobs), dropAtOnce)
 		total += n
 		if err != nil || n < dropAtOnce {
 			return total, err
@@ -170,8 +201,9 @@ func (s *Service) Tidy(ctx context.Context) (int, error) {
 }
 
 // RevokeSessions logs an account out everywhere: it ends every session and every
-// access token that came of one or of the password. Access keys stay. It returns
-// how many sessions ended. Errors: ErrUnknown.
+// access token that came of one or of the password. Access keys stay, and so does
+// what an issuer's token proves, for minutes. It returns how many sessions ended.
+// Errors: ErrUnknown.
 func (s *Service) RevokeSessions(ctx context.Context, uid string) (int, error) {
 	n, err := s.deps.Store.RevokeSessions(ctx, uid, s.now())
 	if err != nil {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"encoding/base64"
 	"io"
 	"mime"
@@ -24,6 +25,7 @@ type request struct {
 	from       access.Origin
 	service    string // the audience: ours, or one of the others
 	offline    bool   // an identity token is wanted too
+	exchange   bool   // of a token from elsewhere (RFC 8693)
 	client     string // who asks, for the list of sessions
 	event      *ledger.Event
 }
@@ -35,7 +37,7 @@ func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 	if err != nil {
 		return request{}, refuse(invalidRequest, "the query is not well-formed")
 	}
-	for _, name := range []string{"access_token", "token", "id_token", "refresh_token", "password", "client_secret"} {
+	for _, name := range []string{"access_token", "token", "id_token", "refresh_token", "password", "client_secret", "subject_token", "actor_token"} {
 		if query.Has(name) {
 			return request{}, refuse(invalidRequest, "%s in the query: credentials do not belong into a URL", name)
 		}
@@ -53,7 +55,8 @@ func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 	if err := checkFields(fields); err != nil {
 		return request{}, err
 	}
-	if req.service, err = s.serviceOf(fields.Get("service")); err != nil {
+	req.exchange = r.Method == http.MethodPost && fields.Get("grant_type") == exchangeGrant
+	if req.service, err = s.serviceOf(fields, req.exchange); err != nil {
 		return request{}, err
 	}
 	if r.Method == http.MethodPost {
@@ -99,26 +102,40 @@ func readForm(r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// checkFields refuses fields that come twice (RFC 6749 §3.2).
+// checkFields refuses fields that come twice (RFC 6749 §3.2). A token is for one
+// target (RFC 8693 §2.2.2).
 func checkFields(fields url.Values) error {
 	for name, values := range fields {
 		if len(values) > 1 && name != "scope" {
-			return refuse(invalidRequest, "the field %.40q comes more than once", name)
+			c := invalidRequest
+			if name == "audience" || name == "resource" {
+				c = invalidTarget
+			}
+			return refuse(c, "the field %.40q comes more than once", name)
 		}
 	}
 	return nil
 }
 
 // serviceOf returns the audience that a request asks for; without one it means
-// ours.
-func (s *Service) serviceOf(asked string) (string, error) {
+// ours. An exchange may call it so, too.
+func (s *Service) serviceOf(fields url.Values, exchange bool) (string, error) {
+	asked, bad := fields.Get("service"), invalidRequest
+	if exchange {
+		audience := fields.Get("audience")
+		bad = invalidTarget
+		if asked != "" && audience != "" && asked != audience {
+			return "", refuse(bad, "audience and service name two registries; leave one out")
+		}
+		asked = cmp.Or(asked, audience)
+	}
 	switch {
 	case asked == "":
 		return s.options.Service, nil
 	case asked == s.options.Service, slices.Contains(s.options.Services, asked):
 		return asked, nil
 	}
-	return "", refuse(invalidRequest, "service %.100q is not served here; ask for %q", asked, s.options.Service)
+	return "", refuse(bad, "service %.100q is not served here; ask for %q", asked, s.options.Service)
 }
 
 // basicCredential reads the Authorization header of a GET. Without one, and
@@ -151,9 +168,8 @@ func formCredential(r *http.Request, form url.Values, from access.Origin) (acces
 	switch grant := form.Get("grant_type"); {
 	case grant == "":
 		return nil, refuse(invalidRequest, "the field grant_type is missing")
-	case grant == "password" && form.Get("refresh_token") != "",
-		grant == "refresh_token" && form.Get("password") != "":
-		return nil, refuse(invalidRequest, "both a password and a refresh_token")
+	case second(form, grant) != "":
+		return nil, refuse(invalidRequest, "both a %s and a %s", slots[grant], second(form, grant))
 	case grant == "password":
 		if !form.Has("password") {
 			return nil, refuse(invalidRequest, "the field password is missing")
@@ -169,9 +185,24 @@ func formCredential(r *http.Request, form url.Values, from access.Origin) (acces
 			return nil, refuse(invalidGrant, "the refresh_token is not an identity token of ours")
 		}
 		return c, nil
+	case grant == exchangeGrant:
+		return exchangeCredential(form, from)
 	default:
-		return nil, refuse(unsupportedGrantType, "grant_type %.40q is not supported; use password or refresh_token", grant)
+		return nil, refuse(unsupportedGrantType, "grant_type %.60q is not supported; use password, refresh_token or %s", grant, exchangeGrant)
 	}
+}
+
+// slots are the fields that hold the credential of a grant.
+var slots = map[string]string{"password": "password", "refresh_token": "refresh_token", exchangeGrant: "subject_token"}
+
+// second returns the field of another grant that holds a credential too, or "".
+func second(form url.Values, grant string) string {
+	for _, field := range []string{"password", "refresh_token", "subject_token"} {
+		if own := slots[grant]; own != "" && field != own && form.Get(field) != "" {
+			return field
+		}
+	}
+	return ""
 }
 
 // credentialOf says what kind of credential a secret is, by its form alone: it

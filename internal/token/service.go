@@ -38,7 +38,7 @@ const (
 // cacheSize bounds the cache of sessions, in entries.
 const cacheSize = 10_000
 
-// Deps are the rooms a Service works with. All but Certificates are required.
+// Deps are the rooms a Service works with. All but Certificates and IDTokens are required.
 type Deps struct {
 	Store     Store
 	Accounts  Accounts
@@ -50,6 +50,9 @@ type Deps struct {
 	// Certificates proves access.Certificate and says what still holds of it.
 	// nil: no client certificate is accepted.
 	Certificates Outsiders
+	// IDTokens proves access.IDToken, and says of what came of one whether its
+	// issuer is still trusted as it was. nil: no issuer is.
+	IDTokens Outsiders
 }
 
 // A PasswordUse says which token requests take a password.
@@ -77,6 +80,9 @@ type Options struct {
 	// SessionAbsolute and SessionIdle bound the life of an identity token: from
 	// its login, and from its last use. 0: 30 days and 7 days.
 	SessionAbsolute, SessionIdle time.Duration
+	// JobSession is how long an identity token for somebody from outside lives at
+	// most: as long as a job runs. 0: 1 hour.
+	JobSession time.Duration
 	// KeyRotation is the time from one signing key to the next. 0: only by hand.
 	KeyRotation time.Duration
 	// KeyAhead is how long a signing key is published before it signs, at most
@@ -119,6 +125,7 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 	o.Lifetime = cmp.Or(o.Lifetime, minLifetime)
 	o.SessionAbsolute = cmp.Or(o.SessionAbsolute, defaultSessionAbsolute)
 	o.SessionIdle = cmp.Or(o.SessionIdle, defaultSessionIdle)
+	o.JobSession = cmp.Or(o.JobSession, defaultJobSession)
 	o.KeyAhead = cmp.Or(o.KeyAhead, defaultKeyAhead)
 	switch {
 	case d.Sealer == nil:
@@ -129,7 +136,7 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 		return nil, errors.New("token service needs an issuer and a service name")
 	case o.Lifetime < minLifetime || o.Lifetime > maxLifetime:
 		return nil, fmt.Errorf("token lifetime %s: use %s to %s", o.Lifetime, minLifetime, maxLifetime)
-	case o.SessionAbsolute < 0 || o.SessionIdle < 0 || o.TestExpiry < 0:
+	case o.SessionAbsolute < 0 || o.SessionIdle < 0 || o.JobSession < 0 || o.TestExpiry < 0:
 		return nil, errors.New("token lifetimes are not negative")
 	}
 	if o.Now == nil {

@@ -23,19 +23,30 @@ var (
 type Session struct {
 	ID        string   // public, safe to log
 	Sum       [32]byte // SHA-256 of the token
-	AccountID string
-	Owner     string // "user:alice"; filled in by look-ups
-	KeyID     string // the access key it was begun with, or ""
-	Service   string // the audience it is bound to
-	Client    string // user agent and address of the login, cleaned and cut
+	AccountID string   // UID of its account, or of the external principal
+	Owner     string   // "user:alice", "external:NAME (ISSUER)"; filled in by look-ups
+	KeyID     string   // the access key it was begun with, or ""
+	Service   string   // the audience it is bound to
+	Client    string   // user agent and address of the login, cleaned and cut
 	Created   time.Time
 	Expires   time.Time // absolute
 	LastUsed  Use
 	Revoked   time.Time
+	// Outsider is set for who has no account of ours: the job that logged in.
+	Outsider *Outsider
 }
 
-// A Room bounds the live sessions that an account has begun with the same access
-// key, or without one: when there are Limit of them, all but Keep are ended, those
+// proof is what an identity token proves.
+func (v Session) proof() access.Proof {
+	p := access.Proof{Method: methodSession, KeyID: v.KeyID, SessionID: v.ID}
+	if v.Outsider != nil {
+		p.Trust = v.Outsider.Trust
+	}
+	return p
+}
+
+// A Room bounds the live sessions that an account, or somebody from outside, has
+// begun with the same access key, or without one: when there are Limit of them, all but Keep are ended, those
 // not used for longest. Keys do not compete with each other or with the password:
 // who has one, however narrow, logs nobody out who came another way. The zero Room
 // bounds nothing.
@@ -69,7 +80,7 @@ type Store interface {
 // Sessions are begun and found.
 type Sessions interface {
 	// SaveSession stores a session that was begun with proof, and makes room for
-	// it. Errors: ErrUnknown when that proves nothing any more: the account was
+	// it. Of who has no account, who vouched for them is asked instead, at each use. Errors: ErrUnknown when that proves nothing any more: the account was
 	// removed or disabled, its password replaced, or the key revoked, be it at the
 	// same moment.
 	SaveSession(ctx context.Context, s Session, proof access.Proof, room Room) error
@@ -86,11 +97,12 @@ type SessionLife interface {
 	// RevokeSession ends one device. Errors: ErrUnknown.
 	RevokeSession(ctx context.Context, id string, at time.Time) error
 	// RevokeSessions ends every session of an account, voids what its password has
-	// proved so far, and returns how many sessions ended. Errors: ErrUnknown.
+	// proved so far, and returns how many sessions ended; of an external principal
+	// it ends the sessions. Errors: ErrUnknown.
 	RevokeSessions(ctx context.Context, uid string, at time.Time) (int, error)
-	// DropSessions deletes at most limit sessions that ended before then, and
-	// returns how many.
-	DropSessions(ctx context.Context, before time.Time, limit int) (int, error)
+	// DropSessions deletes at most limit sessions of accounts that ended before
+	// then, and of outsiders that were to end before jobs, and returns how many.
+	DropSessions(ctx context.Context, before, jobs time.Time, limit int) (int, error)
 	// TouchSessions records last uses in one transaction; older ones are ignored.
 	TouchSessions(ctx context.Context, used map[string]Use) error
 }

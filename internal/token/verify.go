@@ -12,8 +12,11 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// methodCertificate is the Proof.Method of a client certificate.
-const methodCertificate = "certificate"
+// The Proof.Method of a client certificate, and of an identity token.
+const (
+	methodCertificate = "certificate"
+	methodSession     = "session"
+)
 
 // verifiedBytes bounds the cache of verified tokens.
 const verifiedBytes = 16 << 20
@@ -90,10 +93,16 @@ func (s *Service) Authorize(ctx context.Context, bearer string) (access.Authorit
 		v.now.Store(known)
 	}
 	id := known.value.identity
-	if o := v.claims.Outsider; o != nil {
-		if id, err = s.resolveOutsider(ctx, *o, v.claims); err != nil {
+	if o := v.claims.Outsider; o != nil && !known.value.void {
+		ends := id.Expires // of its session
+		id, err = s.resolveOutsider(ctx, *o, v.claims.UID, v.claims.proof())
+		switch {
+		case errors.Is(err, access.ErrBadCredential):
+			return access.Authority{}, access.ErrInvalidToken
+		case err != nil:
 			return access.Authority{}, err
 		}
+		id.Expires = earlier(id.Expires, ends)
 	}
 	if known.value.void || !id.Expires.IsZero() && !now.Before(id.Expires) {
 		return access.Authority{}, access.ErrInvalidToken
@@ -144,9 +153,22 @@ func (s *Service) sound(c claims) bool {
 		return false
 	case c.UID == "" && (c.KeyID != "" || c.SessionID != ""):
 		return false
-	case (c.Outsider != nil) != (c.Method == methodCertificate):
+	case c.Outsider == nil:
+		return c.Method != methodCertificate && c.Method != access.MethodIDToken
+	}
+	return s.soundOutside(c, *c.Outsider)
+}
+
+// soundOutside is sound for who has no account of ours. An identity token of a
+// certificate there is none, and one of an issuer's token has no key.
+func (s *Service) soundOutside(c claims, o Outsider) bool {
+	p := o.Principal()
+	switch {
+	case c.UID != p.UID, c.Subject != p.String(), c.KeyID != "", c.PasswordSet != 0, !o.fits(c.Method):
 		return false
-	case c.Outsider != nil && (c.Outsider.Issuer == "" || c.Outsider.Name == "" || c.KeyID != "" || c.SessionID != ""):
+	case c.Method == methodCertificate && c.SessionID != "", c.Method == methodSession && c.SessionID == "":
+		return false
+	case o.Expires != 0 && c.Expires > o.Expires:
 		return false
 	}
 	return true
@@ -173,30 +195,20 @@ func (s *Service) stand(ctx context.Context, c claims) (standing, error) {
 	if err != nil {
 		return standing{}, fmt.Errorf("read policy: %w", err)
 	}
-	if c.UID == "" || c.Outsider != nil { // an outsider is found for each request
-		return standing{policy: policy}, nil
-	}
-	id, err := s.resolve(ctx, c.UID, c.proof())
-	if err == nil && id.Principal.String() != c.Subject {
-		err = access.ErrBadCredential
+	var id access.Identity
+	switch {
+	case c.UID == "":
+	case c.Outsider != nil: // who it is, is found for each request
+		id.Expires, err = s.sessionEnd(ctx, c.UID, c.proof())
+	default:
+		if id, err = s.resolve(ctx, c.UID, c.proof()); err == nil && id.Principal.String() != c.Subject {
+			err = access.ErrBadCredential
+		}
 	}
 	if errors.Is(err, access.ErrBadCredential) {
 		return standing{void: true}, nil
 	}
 	return standing{identity: id, policy: policy}, err
-}
-
-// resolveOutsider returns the identity of an external principal as it is now.
-// Errors: access.ErrInvalidToken when what proved it does not hold any more.
-func (s *Service) resolveOutsider(ctx context.Context, o outsider, c claims) (access.Identity, error) {
-	if s.deps.Certificates == nil {
-		return access.Identity{}, access.ErrInvalidToken
-	}
-	id, err := s.deps.Certificates.Resolve(ctx, o.id(), c.proof())
-	if errors.Is(err, access.ErrBadCredential) || err == nil && (id.Principal.UID != c.UID || id.Principal.String() != c.Subject) {
-		return access.Identity{}, access.ErrInvalidToken
-	}
-	return id, err
 }
 
 // resolve returns the identity that uid and proof name as it is now, no longer
@@ -209,21 +221,31 @@ func (s *Service) resolve(ctx context.Context, uid string, proof access.Proof) (
 	if id.Principal.UID != uid {
 		return access.Identity{}, access.ErrBadCredential
 	}
+	end, err := s.sessionEnd(ctx, uid, proof)
+	if err != nil {
+		return access.Identity{}, err
+	}
+	id.Expires = earlier(id.Expires, end)
+	return id, nil
+}
+
+// sessionEnd returns when the session of a proof ends; the zero time if it has
+// none. Errors: access.ErrBadCredential when it has ended, or is not uid's.
+func (s *Service) sessionEnd(ctx context.Context, uid string, proof access.Proof) (time.Time, error) {
 	if proof.SessionID == "" {
-		return id, nil
+		return time.Time{}, nil
 	}
 	session, err := s.deps.Store.SessionByID(ctx, proof.SessionID)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		return access.Identity{}, access.ErrBadCredential
+		return time.Time{}, access.ErrBadCredential
 	case err != nil:
-		return access.Identity{}, fmt.Errorf("find session: %w", err)
-	case session.AccountID != uid, session.KeyID != proof.KeyID, session.Service != s.options.Service,
-		!session.Revoked.IsZero():
-		return access.Identity{}, access.ErrBadCredential
+		return time.Time{}, fmt.Errorf("find session: %w", err)
+	case session.AccountID != uid, session.proof().KeyID != proof.KeyID, session.proof().Trust != proof.Trust,
+		session.Service != s.options.Service, !session.Revoked.IsZero():
+		return time.Time{}, access.ErrBadCredential
 	}
-	id.Expires = earlier(id.Expires, session.Expires)
-	return id, nil
+	return session.Expires, nil
 }
 
 // earlier returns the earlier of two ends, where zero is no end.

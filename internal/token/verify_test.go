@@ -208,7 +208,7 @@ func TestKeyEndsItsTokens(t *testing.T) {
 		session := f.do(post(refreshForm(a.RefreshToken)))
 		end := float64(f.clock().Add(100 * time.Second).Unix())
 		for _, text := range []string{a.Token, session.Token} {
-			if claims(t, text)["exp"] != end || a.ExpiresIn != 300 {
+			if claims(t, text)["exp"] != end || a.ExpiresIn != 100 || session.ExpiresIn != 100 {
 				t.Errorf("claims %v", claims(t, text))
 			}
 		}
