@@ -48,6 +48,8 @@ type memory struct {
 	queries    int
 }
 
+func newMemory() *memory { return &memory{list: map[string]issuer.Stored{}} }
+
 func (m *memory) Generation(context.Context) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -264,7 +266,7 @@ type room struct {
 
 func newRoom(t testing.TB, fixed ...issuer.Definition) *room {
 	t.Helper()
-	r := &room{t: t, store: &memory{list: map[string]issuer.Stored{}}, clock: newClock()}
+	r := &room{t: t, store: newMemory(), clock: newClock()}
 	set, err := issuer.New(issuer.Deps{Store: r.store, Changes: r.store, Fixed: fixed}, issuer.Options{Now: r.clock.now, Audience: audience})
 	if err != nil {
 		t.Fatal(err)
@@ -273,6 +275,9 @@ func newRoom(t testing.TB, fixed ...issuer.Definition) *room {
 	r.set = set
 	return r
 }
+
+// in returns r for a part of a test.
+func (r *room) in(t testing.TB) *room { return &room{t, r.set, r.store, r.clock} }
 
 func (r *room) ask(token string) (access.Identity, error) {
 	return r.set.Authenticate(r.t.Context(), access.IDToken{Secret: access.NewSecret(token)})

@@ -42,7 +42,7 @@ const maxGiven = 100 // values of a parameter
 
 // Patterns of parameters. None lets a text end the quotes it is put in.
 const (
-	number   = `[0-9]{1,20}`
+	number   = `[0-9]{1,30}`
 	uuid     = `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`
 	word     = `[a-z][a-z0-9_]{0,63}`
 	yesNo    = `true|false`

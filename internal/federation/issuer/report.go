@@ -164,6 +164,11 @@ type Trial struct {
 // decided.
 func (s *Set) Test(ctx context.Context, token access.Secret) (Trial, error) {
 	id, err := s.prove(ctx, token)
+	if errors.Is(err, access.ErrBusy) {
+		r := Report{}
+		r.fail("", err)
+		return Trial{Refused: err.Error(), Cure: r.Findings[0].Cure}, nil
+	}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		out := Trial{Refused: r.Error(), Cure: r.cure, Claims: r.claims}
 		if r.by != nil {

@@ -85,11 +85,11 @@ func New(deps Deps, o Options) (*Set, error) {
 	s.known = otter.Must(&otter.Options[[sha256.Size]byte, *proven]{MaximumSize: maxRemembered})
 	s.ending, s.end = context.WithCancel(context.Background())
 	for _, d := range deps.Fixed {
-		if err := d.Validate(); err != nil {
-			return nil, within("issuer "+d.Name, err)
-		}
 		t := s.trust(d)
 		t.fixed = true
+		if err := t.validate(); err != nil {
+			return nil, within("issuer "+d.Name, err)
+		}
 		s.fixed = append(s.fixed, t)
 	}
 	ctx, cancel := context.WithTimeout(s.ending, loadTimeout)
@@ -242,15 +242,16 @@ func (s *Set) Authenticate(ctx context.Context, credential access.Credential) (a
 	if err == nil {
 		return id, nil
 	}
-	if r, refused := errors.AsType[*refusal](err); refused {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "outside token refused",
-			slog.String("err", cut(err.Error())), slog.String("request", presented.From.RequestID))
-		return access.Identity{}, r.refused()
+	note := func(message string) {
+		s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("err", cut(err.Error())), slog.String("request", presented.From.RequestID))
 	}
-	if errors.Is(err, access.ErrBusy) {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "outside token not verified",
-			slog.String("err", cut(err.Error())), slog.String("request", presented.From.RequestID))
+	if errors.Is(err, access.ErrBusy) { // it can have a refusal of somebody else's in it
+		note("outside token not verified")
 		return access.Identity{}, access.ErrBusy
+	}
+	if r, refused := errors.AsType[*refusal](err); refused {
+		note("outside token refused")
+		return access.Identity{}, r.refused()
 	}
 	return access.Identity{}, err
 }
@@ -270,7 +271,13 @@ func (s *Set) prove(ctx context.Context, secret access.Secret) (access.Identity,
 	}
 	id := p.identity(now, s.options.MaxSessions)
 	if p.by.asked != nil {
-		return p.by.asked.confirm(ctx, secret, id, now)
+		end, err := p.by.asked.confirm(ctx, secret, p.sub)
+		if err != nil {
+			return access.Identity{}, p.by.signed(err, p.subject.claims)
+		}
+		if end.Before(id.Expires) {
+			id.Expires = end
+		}
 	}
 	return id, nil
 }
@@ -286,7 +293,7 @@ func (s *Set) verify(ctx context.Context, all *snapshot, text string) (*proven, 
 		return nil, &refusal{reason: "its issuer is not trusted", cure: "add it with sallyport issuer add, if it is to be trusted", detail: strconv.Quote(p.issuer)}
 	}
 	found, err := t.prove(ctx, p, s.now())
-	if r, ok := errors.AsType[*refusal](err); ok {
+	if r, ok := err.(*refusal); ok && r.by == nil {
 		named := *r
 		named.reason = "issuer " + t.definition.Name + ": " + r.reason
 		return nil, &named

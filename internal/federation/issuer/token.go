@@ -41,7 +41,10 @@ type parsed struct {
 // an algorithm that we know, and claims.
 func parse(text string) (*parsed, error) {
 	parts := strings.Split(text, ".")
-	if len(text) > maxToken || len(parts) != 3 || len(parts[0]) > maxHeader {
+	strange := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	}
+	if len(text) > maxToken || len(parts) != 3 || len(parts[0]) > maxHeader || strings.ContainsFunc(text, strange) {
 		return nil, refuse("present the token as the issuer gave it, without quotes or line ends", "it is not a signed token of at most %d bytes", maxToken)
 	}
 	raw := base64.RawURLEncoding.Strict()

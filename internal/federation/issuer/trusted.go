@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -39,10 +38,22 @@ func (s *Set) trust(d Definition) *trusted {
 		fetch: func(ctx context.Context) ([]byte, error) { return t.whole.fetchKeys(ctx, t.line) },
 		read:  func(document []byte) (*keySet, []string, error) { return readKeys(document, t.whole.Preset) },
 	}
-	if r := t.whole.TokenReview; r != nil {
-		t.asked = newReviews(*r, t.whole)
+	if t.whole.TokenReview != nil {
+		t.asked = newReviews(t.whole, s.background, s.now)
 	}
 	return t
+}
+
+// validate is Definition.Validate, and keeps what it has compiled.
+func (t *trusted) validate() error {
+	if err := t.definition.checkName(); err != nil {
+		return err
+	}
+	if t.problem != nil {
+		return t.problem
+	}
+	_, err := t.rules()
+	return err
 }
 
 // mark is what a proof rests on.
@@ -75,6 +86,7 @@ type proven struct {
 	by      *trusted
 	keys    *keySet
 	subject subject
+	sub     string // the claim
 	ends    time.Time
 }
 
@@ -92,18 +104,30 @@ func (t *trusted) prove(ctx context.Context, p *parsed, now time.Time) (*proven,
 		return nil, err
 	}
 	out := &proven{by: t, keys: keys}
+	out.sub, _ = p.claims["sub"].(string)
 	if out.ends, err = p.times(now, t.maxTokenLife()); err == nil {
 		err = p.checkAudience(t.whole.Issuer.Audiences)
 	}
 	if err == nil {
 		out.subject, err = rules.apply(ctx, p.claims)
 	}
-	if r, ok := errors.AsType[*refusal](err); ok {
-		known := *r
-		known.by, known.claims = t, rules.told(ctx, p.claims)
-		return nil, &known
+	if err != nil {
+		return nil, t.signed(err, rules.told(ctx, p.claims))
 	}
-	return out, err
+	return out, nil
+}
+
+// signed says of a refusal whose token it is, once the signature was verified,
+// and what the token said.
+func (t *trusted) signed(err error, claims map[string]string) error {
+	r, ok := err.(*refusal) // what is wrapped is about something else
+	if !ok {
+		return err
+	}
+	known := *r
+	known.reason = "issuer " + t.definition.Name + ": " + r.reason
+	known.by, known.claims = t, claims
+	return &known
 }
 
 // holds reports whether p is still what the token proves.

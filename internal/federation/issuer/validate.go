@@ -23,8 +23,8 @@ const (
 
 // Validate says what is wrong with d, whoever wrote it. Errors: *Invalid.
 func (d Definition) Validate() error {
-	if err := access.ValidName(d.Name); err != nil || len(d.Name) > maxName || strings.Contains(d.Name, "/") {
-		return invalid("name", fmt.Sprintf("write lower-case letters, digits, '.', '_' and '-', at most %d", maxName), "%.80q is no name for an issuer", d.Name)
+	if err := d.checkName(); err != nil {
+		return err
 	}
 	whole, err := d.expand()
 	if err != nil {
@@ -35,6 +35,13 @@ func (d Definition) Validate() error {
 	}
 	_, err = whole.compile()
 	return err
+}
+
+func (d Definition) checkName() error {
+	if err := access.ValidName(d.Name); err != nil || len(d.Name) > maxName || strings.Contains(d.Name, "/") {
+		return invalid("name", fmt.Sprintf("write lower-case letters, digits, '.', '_' and '-', at most %d", maxName), "%.80q is no name for an issuer", d.Name)
+	}
+	return nil
 }
 
 // checkForm checks a definition that is expanded, but for its rules.
