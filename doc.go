@@ -22,6 +22,7 @@
 //	leak          <- access
 //	distribution  <- oci access registry blob inbound ledger
 //	client        <- oci access ledger
+//	credential    <- access client
 //	admin         <- oci access registry account token gc client inbound ledger
 //	doctor        <- access client
 //	dockerauth    <- access
@@ -40,6 +41,7 @@
 //	github.com/prometheus         : server
 //	github.com/BurntSushi/toml    : doctor
 //	go.yaml.in/yaml               : access config dockerauth federation doctor
+//	github.com/godbus/dbus        : client
 //	net/http                      : inbound outbound distribution token admin client server
-//	os                            : blob federation leak metadata client config server ledger doctor
+//	os                            : blob federation leak metadata client config server ledger doctor credential
 package sallyport

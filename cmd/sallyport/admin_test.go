@@ -30,6 +30,7 @@ func TestAdmin(t *testing.T) {
 			Dir: "testdata/admin",
 			Setup: func(env *testscript.Env) error {
 				env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+				env.Setenv("SALLYPORT_KEYCHAIN", "none")
 				return nil
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){

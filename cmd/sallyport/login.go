@@ -22,9 +22,9 @@ func newLogin() *cobra.Command {
 		Long: `Log in to a server and make it the one that the other commands speak to.
 
 The password is asked for, or read from standard input; an access key serves as
-well. It is sent to the server once and not kept. What is kept, in
-$XDG_CONFIG_HOME/sallyport/login.json, is an identity token: "sallyport logout"
-ends it, and so does "sallyport session revoke" from anywhere.`,
+well. It is sent to the server once and not kept. What is kept, in the keychain
+or else in $XDG_CONFIG_HOME/sallyport/login.json, is an identity token:
+"sallyport logout" ends it, and so does "sallyport session revoke" from anywhere.`,
 		Example: `  sallyport login https://localhost:5000 --ca-file data/tls/ca.pem
   sallyport login https://registry.example.com --username alice
   sallyport login https://registry.example.com --username ci --password-stdin <key.txt`,
@@ -80,7 +80,14 @@ func logIn(cmd *cobra.Command, server client.Address, username, caFile string) (
 	if err != nil {
 		return "", err
 	}
-	return who, store.Save(login)
+	if err := store.Save(login); err != nil {
+		return "", err
+	}
+	if login, err = store.Find(server); err == nil && login.Keychain != "" {
+		place, _ := store.Place(server)
+		say(cmd, "the identity token is in %s", place)
+	}
+	return who, err
 }
 
 // describe asks the server whom it logged in.
@@ -151,7 +158,7 @@ func newLogout() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ended := endSession(cmd.Context(), c)
+			ended := c.LogOut(cmd.Context())
 			if err := store.Remove(c.Server()); err != nil {
 				return err
 			}
@@ -164,17 +171,6 @@ func newLogout() *cobra.Command {
 			return result(cmd, "logged out of %s", c.Server())
 		},
 	}
-}
-
-func endSession(ctx context.Context, c *client.Client) error {
-	me, err := c.Whoami(ctx)
-	if errors.Is(err, client.ErrLoginEnded) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.RevokeSession(ctx, me.SessionID)
 }
 
 func newWhoami() *cobra.Command {

@@ -12,9 +12,17 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/credential"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// Docker and the kubelet call it by another name, and often: that comes first.
+	if program := credential.Called(os.Args[0]); program != nil {
+		os.Exit(program(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, version()))
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run executes one command line and returns the exit code: 0, or, after one
 // line on stderr that says why and, where there is a cure, another for it, 1; 2
@@ -72,7 +80,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, "run: " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newServe(), newConfig(), newImport(), newVersion(), newCompletion())
+	root.AddCommand(newServe(), newConfig(), newImport(), newVersion(), newCompletion(), newHelper())
 	root.AddCommand(adminCommands()...)
 	addCompletion(root)
 	return root

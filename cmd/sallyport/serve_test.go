@@ -19,7 +19,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	// No test may touch the keychain of who runs it.
+	os.Setenv("SALLYPORT_KEYCHAIN", "none")
+	testscript.Main(m, map[string]func(){"sallyport": main, "docker-credential-sallyport": main})
 }
 
 // TestServe runs the scripts about starting, configuring and stopping a server.

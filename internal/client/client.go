@@ -89,23 +89,8 @@ func (c *Client) accessToken(ctx context.Context) (access.Secret, error) {
 	if c.login.Token.IsZero() {
 		return access.Secret{}, fmt.Errorf("%w at %s", ErrLoginEnded, c.login.Server)
 	}
-	form := url.Values{
-		"grant_type":    {"refresh_token"},
-		"refresh_token": {c.login.Token.Reveal()},
-		"service":       {c.login.Service},
-		"client_id":     {clientID},
-		"scope":         {apiScope},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.login.Realm, strings.NewReader(form.Encode()))
-	if err != nil {
-		return access.Secret{}, fmt.Errorf("ask for a token: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	asked := c.now()
-	answer, err := c.wire.token(req)
-	if errors.Is(err, errBadCredential) {
-		return access.Secret{}, fmt.Errorf("%w at %s", ErrLoginEnded, c.login.Server)
-	}
+	answer, err := c.wire.refresh(ctx, c.login, apiScope)
 	if err != nil {
 		return access.Secret{}, err
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // maxLogins bounds the file of stored logins, in bytes.
@@ -22,18 +21,24 @@ type Login struct {
 	Username string  `json:"username"`
 	Realm    string  `json:"realm"`   // the token service, pinned at login
 	Service  string  `json:"service"` // the audience
-	Token    Secret  `json:"identityToken"`
+	Token    Secret  `json:"identityToken,omitzero"`
 	CA       string  `json:"ca,omitempty"` // PEM; "" for the system's CAs alone
+	// Keychain is the key of the token in the keychain; "" when it is in the file.
+	Keychain string `json:"keychain,omitempty"`
 }
 
-// A Store keeps logins in a file of this user alone. The zero value is not
-// ready; use NewStore.
+// A Store keeps logins in a file of this user alone, and their secrets in the
+// keychain where there is one. The zero value is not ready; use NewStore.
 type Store struct{ path string }
 
 // logins is the file.
 type logins struct {
 	Current Address           `json:"current"`
 	Servers map[Address]Login `json:"servers"`
+	// Kept is what docker and others gave the credential helper, by host[:port].
+	Kept map[string]Kept `json:"kept,omitempty"`
+	// Ambient are the registries that the environment's own identity is for.
+	Ambient map[string]Ambient `json:"ambient,omitempty"`
 }
 
 // NewStore returns the store of this user:
@@ -89,37 +94,46 @@ func (s Store) Find(server Address) (Login, error) {
 		return Login{}, &NotLoggedIn{server}
 	}
 	l.Server = server
-	return l, nil
+	l.Token, err = fetch(l.Token, l.Keychain)
+	return l, err
 }
 
 // Save stores l, in place of an older login to the same server, and makes it
 // the current one.
 func (s Store) Save(l Login) error {
-	return s.change(func(all *logins) {
+	var err error
+	if l.Token, l.Keychain, err = deposit(l.Token); err != nil {
+		return err
+	}
+	return s.exchange(l.Keychain, func(all *logins) []string {
+		old := all.Servers[l.Server]
 		all.Servers[l.Server] = l
 		all.Current = l.Server
+		return []string{old.Keychain}
 	})
 }
 
 // Remove forgets the login of a server.
 func (s Store) Remove(server Address) error {
-	return s.change(func(all *logins) {
+	return s.exchange("", func(all *logins) []string {
+		old := all.Servers[server]
 		delete(all.Servers, server)
 		if all.Current == server {
 			all.Current = ""
 		}
+		return []string{old.Keychain}
 	})
 }
 
 // read opens no symbolic link, and believes no file that others could have
 // written or read.
 func (s Store) read() (logins, error) {
-	all := logins{Servers: map[Address]Login{}}
-	f, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	all := logins{Servers: map[Address]Login{}, Kept: map[string]Kept{}, Ambient: map[string]Ambient{}}
+	f, err := openFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return all, nil
-	case errors.Is(err, syscall.ELOOP):
+	case errors.Is(err, errLink):
 		return all, fmt.Errorf("%s is a symbolic link, which is not followed: remove it", s.path)
 	case err != nil:
 		return all, fmt.Errorf("read logins: %w", err)
@@ -131,7 +145,7 @@ func (s Store) read() (logins, error) {
 		return all, fmt.Errorf("read logins: %w", err)
 	case !info.Mode().IsRegular():
 		return all, fmt.Errorf("%s is no regular file: remove it", s.path)
-	case info.Mode().Perm()&0o077 != 0:
+	case open(info):
 		return all, fmt.Errorf("%s can be read or written by others (mode %#o): run chmod 600 on it, and log in again if that was not you", s.path, info.Mode().Perm())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxLogins+1))
@@ -144,6 +158,12 @@ func (s Store) read() (logins, error) {
 	}
 	if all.Servers == nil {
 		all.Servers = map[Address]Login{}
+	}
+	if all.Kept == nil {
+		all.Kept = map[string]Kept{}
+	}
+	if all.Ambient == nil {
+		all.Ambient = map[string]Ambient{}
 	}
 	return all, nil
 }
@@ -175,18 +195,6 @@ func (s Store) change(edit func(*logins)) error {
 		return fmt.Errorf("write logins: %w", err)
 	}
 	return nil
-}
-
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
 }
 
 // replace writes b to path at once: whoever reads, and whatever crashes, meets
