@@ -219,4 +219,4 @@ func decodeYAML(text []byte, into any) bool {
 }
 
 // secretName is a name that says that its value is a secret.
-var secretName = regexp.MustCompile(`(?i)(^|[_.-])(passwd|password|pass|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]config)([_.-]|$)`)
+var secretName = regexp.MustCompile(`(?i)(^|[_.-])(passwd|password|passphrase|pass|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]config)([_.-]|$)`)

@@ -24,10 +24,15 @@ const (
 	certSoon       = 14 * 24 * time.Hour
 )
 
-// login reads the stored logins of sallyport itself.
+// login reads the stored logins of sallyport itself, and what its credential helper
+// keeps there where there is no keychain.
 func (e *exam) login(f file) (secret bool, err error) {
 	var all struct {
 		Servers map[client.Address]client.Login `json:"servers"`
+		Kept    map[string]struct {
+			Username string        `json:"username"`
+			Secret   client.Secret `json:"secret"`
+		} `json:"kept"`
 	}
 	if json.Unmarshal(f.text, &all) != nil {
 		return false, errDamaged
@@ -42,6 +47,15 @@ func (e *exam) login(f file) (secret bool, err error) {
 		}
 		e.logins = append(e.logins, l)
 		e.secret(held{place: f.path, entry: string(server), user: l.Username, slot: identitySlot, value: l.Token.Secret})
+	}
+	for _, registry := range sortedKeys(all.Kept) {
+		k := all.Kept[registry]
+		secret = secret || !k.Secret.IsZero()
+		h := held{place: f.path, entry: registry, user: k.Username, slot: passwordSlot, value: k.Secret.Secret, mend: e.logout(f.path, registry, []string{"docker logout"})}
+		if k.Username == tokenUser {
+			h.slot = identitySlot
+		}
+		e.secret(h)
 	}
 	return secret, nil
 }
