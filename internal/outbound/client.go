@@ -191,6 +191,21 @@ func (c *Client) GetJSON(ctx context.Context, url string, v any) error {
 	return nil
 }
 
+// Date returns when the server of url thinks it is, to the second (RFC 9110
+// §6.6.1).
+func (c *Client) Date(ctx context.Context, url string) (time.Time, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return time.Time{}, refuse(hostOf(url), "", "this request cannot be made")
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return time.Time{}, asError(r.URL.Host, err)
+	}
+	answer.Body.Close()
+	return http.ParseTime(answer.Header.Get("Date"))
+}
+
 // Post sends body with header and returns the body of an answer with status 200
 // or 201.
 func (c *Client) Post(ctx context.Context, url string, header http.Header, body []byte) ([]byte, error) {

@@ -8,8 +8,8 @@ import (
 	"github.com/sallyport/sallyport/internal/federation/issuer"
 )
 
-// BenchmarkAuthenticate: a token that was seen before, tokens that were not, both
-// with 1,000 issuers configured, and what a change of anything costs then.
+// BenchmarkAuthenticate: a token that was seen before, tokens that were not, all
+// with 1,000 issuers configured, and what a start and a change of anything cost.
 func BenchmarkAuthenticate(b *testing.B) {
 	p := newProvider(b)
 	store := newMemory()
@@ -17,7 +17,17 @@ func BenchmarkAuthenticate(b *testing.B) {
 		d := p.define(fmt.Sprintf("idp-%d", i), func(d *issuer.Definition) { d.Issuer.URL = fmt.Sprintf("https://idp-%d.example", i) })
 		store.list[d.Name] = issuer.Stored{Name: d.Name, Document: d.YAML()}
 	}
-	set, err := issuer.New(issuer.Deps{Store: store, Changes: store, Fixed: []issuer.Definition{p.define("idp")}}, issuer.Options{Now: newClock().now})
+	deps := issuer.Deps{Store: store, Changes: store, Fixed: []issuer.Definition{p.define("idp")}}
+	b.Run("start", func(b *testing.B) {
+		for b.Loop() {
+			set, err := issuer.New(deps, issuer.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			set.Close()
+		}
+	})
+	set, err := issuer.New(deps, issuer.Options{Now: newClock().now})
 	if err != nil {
 		b.Fatal(err)
 	}

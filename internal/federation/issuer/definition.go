@@ -147,7 +147,15 @@ func (d Definition) Revision() string {
 	if err != nil {
 		whole = d
 	}
-	return revisionOf(append(d.YAML(), whole.YAML()...))
+	return d.revision(whole)
+}
+
+func (d Definition) revision(whole Definition) string {
+	text := d.YAML()
+	if d.Preset != "" { // what it means may change with a release
+		text = append(text, whole.YAML()...)
+	}
+	return revisionOf(text)
 }
 
 func revisionOf(text []byte) string {

@@ -156,6 +156,7 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/keys" {
 		p.asked.Add(1)
 	}
+	w.Header().Set("Date", start.Format(http.TimeFormat))
 	if answer != nil && answer(w, r) {
 		return
 	}

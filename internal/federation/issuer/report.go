@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	Subject string // "definition", "discovery", "keys", "audience", "token review"
+	Subject string // "definition", "audience", "discovery", "keys", "clock", "token review"
 	Level   Level
 	Text    string
 	Cure    string // or ""
@@ -91,6 +92,7 @@ func (s *Set) examine(ctx context.Context, t *trusted) Report {
 	}
 	s.examineAudience(&r, t)
 	s.examineKeys(ctx, &r, t)
+	s.examineClock(ctx, &r, t)
 	if t.asked != nil {
 		t.asked.examine(ctx, &r)
 	}
@@ -135,6 +137,38 @@ func (s *Set) examineKeys(ctx context.Context, r *Report, t *trusted) {
 		names = append(names, fmt.Sprintf("%.80q", k.KeyID))
 	}
 	r.add("keys", Good, "", "%d keys: %s", len(names), strings.Join(names, ", "))
+}
+
+// examineClock compares our clock with that of the server that has the keys.
+func (s *Set) examineClock(ctx context.Context, r *Report, t *trusted) {
+	where := t.whole.discoveryURL()
+	if t.whole.JWKS != nil {
+		where = t.whole.JWKS.URL
+	}
+	client, err := t.line.open()
+	if where == "" || err != nil {
+		return
+	}
+	theirs, err := client.Date(ctx, where)
+	if err != nil {
+		return // why is said above
+	}
+	switch off := s.now().Sub(theirs).Round(time.Second); {
+	case off.Abs() > leeway:
+		r.add("clock", Bad, "set the clock of this machine; if it is right, tell who runs the issuer", "ours is %s from that of %s; the limit is %s", off, hostOf(where), leeway)
+	case off.Abs() > leeway/6:
+		r.add("clock", Warning, "let both be set by NTP", "ours is %s from that of %s", off, hostOf(where))
+	default:
+		r.add("clock", Good, "", "ours is that of %s", hostOf(where))
+	}
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // examineKept says whether tokens are accepted all the same.

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -207,7 +208,7 @@ func (s *Set) reuse(before *snapshot, stored Stored) *trusted {
 		return nil
 	}
 	t := before.byName[stored.Name]
-	if t == nil || t.fixed || t.problem != nil || t.stored.Revision() != stored.Revision() {
+	if t == nil || t.fixed || t.problem != nil || !bytes.Equal(t.stored.Document, stored.Document) {
 		return nil
 	}
 	return t

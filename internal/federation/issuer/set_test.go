@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,17 @@ func TestReports(t *testing.T) {
 	if text := fmt.Sprint(report.Findings); err != nil || !report.Ok() || !strings.Contains(text, `1 keys: "k1"`) || !strings.Contains(text, "its use is") {
 		t.Errorf("report %s, %v", text, err)
 	}
+	for off, want := range map[time.Duration]issuer.Level{-5 * time.Second: issuer.Good, 30 * time.Second: issuer.Warning, -2 * time.Minute: issuer.Bad} {
+		p.do(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Date", start.Add(off).Format(http.TimeFormat))
+			return false
+		})
+		report, err := r.set.Check(t.Context(), "idp")
+		if last := report.Findings[len(report.Findings)-1]; err != nil || last.Subject != "clock" || last.Level != want {
+			t.Errorf("a clock that is %s off: %+v, %v", off, last, err)
+		}
+	}
+	p.do(nil)
 	if _, err := r.set.Check(t.Context(), "none"); !errors.Is(err, issuer.ErrUnknown) {
 		t.Errorf("of none: %v", err)
 	}

@@ -26,10 +26,13 @@ type trusted struct {
 // trust puts a definition to use. One that is wrong, as an older or newer release
 // may have stored it, is kept to be shown, and trusted by nobody.
 func (s *Set) trust(d Definition) *trusted {
-	t := &trusted{definition: d, revision: d.Revision()}
+	t := &trusted{definition: d}
 	if t.whole, t.problem = d.expand(); t.problem == nil {
 		t.problem = t.whole.checkForm()
+	} else {
+		t.whole = d
 	}
+	t.revision = d.revision(t.whole)
 	t.rules = sync.OnceValues(t.whole.compile)
 	i := t.whole.Issuer
 	t.line = &line{pem: i.CertificateAuthority, file: i.CertificateAuthorityFile, allow: t.whole.AllowPrivateAddresses}
