@@ -20,7 +20,7 @@ const serverVariable = "SALLYPORT_URL"
 // adminCommands returns the commands that speak to the admin API.
 func adminCommands() []*cobra.Command {
 	commands := []*cobra.Command{
-		newLogin(), newLogout(), newWhoami(), newRedeem(),
+		newLogin(), newLogout(), newWhoami(), newToken(), newRedeem(),
 		newAccounts("user"), newAccounts("robot"), newGroup(),
 		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(), newDoctor(),
 	}

@@ -202,7 +202,7 @@ func adminLeaves() []*cobra.Command {
 // wordless are the commands whose result is no data: what they did, they did, or
 // it is a text of its own.
 var wordless = []string{
-	"login", "logout", "redeem", "user password", "user remove", "robot remove", "group add", "group remove",
+	"login", "logout", "redeem", "token", "user password", "user remove", "robot remove", "group add", "group remove",
 	"key revoke", "session revoke", "signing-key revoke", "signing-key jwks", "policy apply", "policy rollback", "policy validate", "openapi",
 }
 

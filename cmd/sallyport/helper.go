@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/client/ambient"
 	"github.com/sallyport/sallyport/internal/credential"
 )
 
@@ -23,19 +26,31 @@ func newHelperInstall() *cobra.Command {
 		Short: "Make docker and others ask this tool for the credentials of a registry",
 		Long: `Make docker and others ask this tool for the credentials of a registry.
 
-A link to this program is made: docker-credential-sallyport. For each HOST[:PORT]
-the configuration of docker then names it under "credHelpers"; all else in it
-stays. podman, skopeo, crane, oras, regctl, helm and cosign read the same file.
-For podman's own one, name it: --config ~/.config/containers/auth.json`,
+Links to this program are made: docker-credential-sallyport and, for the kubelet,
+sallyport-credential-provider. For each HOST[:PORT] the configuration of docker
+then names the first under "credHelpers"; all else in it stays. podman, skopeo,
+crane, oras, regctl, helm and cosign read the same file. For podman's own one,
+name it: --config ~/.config/containers/auth.json
+
+With --ambient the environment's own identity is shown to these registries where
+nobody logged in: the ID token of a CI job, the service account of a pod, the
+machine's of a cloud. It is shown to no other registry.`,
 		Example: `  sallyport helper install
   sallyport helper install registry.example.com localhost:5000
   sallyport helper install registry.example.com --dir ~/.local/bin
-  sallyport helper install registry.example.com --config ~/.config/containers/auth.json`,
+  sallyport helper install registry.example.com --config ~/.config/containers/auth.json
+  sallyport helper install registry.example.com --ambient=github`,
 		Args: arguments(cobra.ArbitraryArgs),
 	}
 	at := addPlaces(cmd)
+	identity := cmd.Flags().String("ambient", "", "show these registries the environment's identity: auto, "+strings.Join(ambient.Names, ", ")+", env:VARIABLE or file:PATH")
+	cmd.Flags().Lookup("ambient").NoOptDefVal = ambient.Auto
+	caFile := cmd.Flags().String("ca-file", "", "with --ambient: PEM file with a CA to trust for these registries")
 	cmd.RunE = func(cmd *cobra.Command, hosts []string) error {
 		if err := checkHosts(cmd, hosts); err != nil {
+			return err
+		}
+		if err := setAmbient(cmd, hosts, *identity, *caFile); err != nil {
 			return err
 		}
 		p, err := at()
@@ -94,6 +109,9 @@ stay: see "sallyport logout".`,
 		if err := credential.Leave(p.config, hosts); err != nil {
 			return err
 		}
+		if err := forgetAmbient(hosts); err != nil {
+			return err
+		}
 		if len(hosts) > 0 {
 			return result(cmd, "%s no longer asks for %s", p.config, words(hosts))
 		}
@@ -131,6 +149,45 @@ func addPlaces(cmd *cobra.Command) func() (places, error) {
 		}
 		return p, err
 	}
+}
+
+// setAmbient has the environment's identity shown to hosts.
+func setAmbient(cmd *cobra.Command, hosts []string, identity, caFile string) error {
+	switch {
+	case identity == "" && caFile == "":
+		return nil
+	case identity == "" || len(hosts) == 0:
+		return usage(cmd, errors.New("--ambient is for the registries that are named, and --ca-file goes with it"))
+	}
+	if err := ambient.Check(identity); err != nil {
+		return usage(cmd, err)
+	}
+	ca, err := credential.ReadCA(caFile)
+	if err != nil {
+		return err
+	}
+	store, err := client.NewStore()
+	for _, host := range hosts {
+		if err == nil {
+			err = store.SetAmbient(host, &client.Ambient{Identity: identity, CA: ca})
+		}
+	}
+	return err
+}
+
+// forgetAmbient takes that back; without hosts for all.
+func forgetAmbient(hosts []string) error {
+	store, err := client.NewStore()
+	if err != nil {
+		return err
+	}
+	known, err := store.AmbientHosts()
+	for _, host := range known {
+		if err == nil && (len(hosts) == 0 || slices.Contains(hosts, host)) {
+			err = store.SetAmbient(host, nil)
+		}
+	}
+	return err
 }
 
 func checkHosts(cmd *cobra.Command, hosts []string) error {

@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	// No test may touch the keychain of who runs it.
 	os.Setenv("SALLYPORT_KEYCHAIN", "none")
-	testscript.Main(m, map[string]func(){"sallyport": main, "docker-credential-sallyport": main})
+	testscript.Main(m, map[string]func(){"sallyport": main, "docker-credential-sallyport": main, "sallyport-credential-provider": main})
 }
 
 // TestServe runs the scripts about starting, configuring and stopping a server.

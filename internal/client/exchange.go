@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -44,26 +45,33 @@ func Introduce(ctx context.Context, server Address, ca string, o Options) (Login
 	return Login{Server: server, Realm: realm, Service: ch.Service, CA: ca}, nil
 }
 
+// A Grant is what an exchange gave.
+type Grant struct {
+	Token Secret
+	// Life is how long it lives at least, from when it was asked for.
+	Life time.Duration
+}
+
 // ExchangeForIdentity has the server of l, from Introduce, answer a token of
 // another issuer with an identity token: one that every client can use, that
 // ends by itself, and that is not the outside token. Errors: ErrNotTrusted.
-func ExchangeForIdentity(ctx context.Context, l Login, outside Secret, o Options) (Login, error) {
+func ExchangeForIdentity(ctx context.Context, l Login, outside Secret, o Options) (Grant, error) {
 	answer, err := exchange(ctx, l, outside, url.Values{"access_type": {"offline"}}, o)
-	if err != nil {
-		return Login{}, err
+	if err == nil && answer.RefreshToken.IsZero() {
+		err = fmt.Errorf("%s gives this identity no identity token, only access tokens: use sallyport token", l.Server)
 	}
-	if answer.RefreshToken.IsZero() {
-		return Login{}, fmt.Errorf("%s gives this identity no identity token, only access tokens: use sallyport token", l.Server)
-	}
-	l.Token = answer.RefreshToken
-	return l, nil
+	return Grant{answer.RefreshToken, answer.life()}, err
 }
 
 // ExchangeForAccess is ExchangeForIdentity for an access token with scopes as in
 // docker's token spec: "repository:team/app:pull".
-func ExchangeForAccess(ctx context.Context, l Login, outside Secret, scopes []string, o Options) (Secret, error) {
+func ExchangeForAccess(ctx context.Context, l Login, outside Secret, scopes []string, o Options) (Grant, error) {
 	answer, err := exchange(ctx, l, outside, url.Values{"scope": {strings.Join(scopes, " ")}}, o)
-	return answer.AccessToken, err
+	return Grant{answer.AccessToken, answer.life()}, err
+}
+
+func (a tokenAnswer) life() time.Duration {
+	return time.Duration(min(max(a.ExpiresIn, 0), int64(24*time.Hour/time.Second))) * time.Second
 }
 
 func exchange(ctx context.Context, l Login, outside Secret, form url.Values, o Options) (tokenAnswer, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // Names are the names that the program serves beside its own.
-var Names = []string{HelperName}
+var Names = []string{HelperName, ProviderName}
 
 // Link puts links with the other names into dir, to the program at binary. A
 // file of such a name that is no link is left alone, and is an error.

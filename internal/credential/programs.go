@@ -18,6 +18,8 @@ func Called(as string) Program {
 	switch base := filepath.Base(as); base {
 	case HelperName, HelperName + ".exe":
 		return runHelper
+	case ProviderName:
+		return runProvider
 	}
 	return nil
 }
@@ -28,6 +30,8 @@ func runHelper(args []string, in io.Reader, out, errs io.Writer, version string)
 		fmt.Fprintln(out, client.Printable(err.Error()))
 		return 1
 	}
-	h := Helper{Store: store, Options: client.Options{UserAgent: HelperName + "/" + version}, Version: version, Notes: errs}
+	options := client.Options{UserAgent: HelperName + "/" + version}
+	h := Helper{Store: store, Options: options, Version: version, Notes: errs}
+	h.Mint = Minter{Store: store, Options: options, Notes: errs}.Identity
 	return h.Serve(context.Background(), args, in, out)
 }
