@@ -178,12 +178,6 @@ func listOf(v any) ([]any, bool) {
 		return nil, true
 	case []any:
 		return list, true
-	case []string:
-		out := make([]any, len(list))
-		for i, s := range list {
-			out[i] = s
-		}
-		return out, true
 	case []ref.Val:
 		out := make([]any, len(list))
 		for i, e := range list {

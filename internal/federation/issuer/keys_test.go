@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -148,6 +149,9 @@ func TestBadKeys(t *testing.T) {
 	enc.Use = "enc"
 	private := jose.JSONWebKey{Key: signers()["ec2"], KeyID: "k2"}
 	off := map[string]any{"kty": "EC", "crv": "P-256", "kid": "k2", "x": "AQ", "y": "AQ"}
+	edwards, _, _ := ed25519.GenerateKey(rand.Reader)
+	other := jwk("k2", "ec2")
+	other.Algorithm = "RS256"
 	many := make([]any, 10_000)
 	for i := range many {
 		many[i] = jwk(fmt.Sprint(i), "ec2")
@@ -162,6 +166,8 @@ func TestBadKeys(t *testing.T) {
 		{"for encryption", []any{enc, jwk("k1", "ec")}, false},
 		{"RSA with 1024 bits", []any{jose.JSONWebKey{Key: small.Public(), KeyID: "k2"}, jwk("k1", "ec")}, false},
 		{"RSA with 16384 bits", []any{huge, jwk("k1", "ec")}, false},
+		{"of Ed25519", []any{jose.JSONWebKey{Key: edwards, KeyID: "k2"}, jwk("k1", "ec")}, false},
+		{"for an algorithm of other keys", []any{other, jwk("k1", "ec")}, false},
 		{"not on the curve", []any{off, jwk("k1", "ec")}, false},
 		{"not an object", []any{1, nil, "x", jwk("k1", "ec")}, false},
 		{"one id for two keys", []any{jwk("k2", "ec2"), jwk("k2", "ec"), jwk("k1", "ec")}, false},
@@ -286,6 +292,35 @@ func TestGivenKeys(t *testing.T) {
 	r.clock.forward(time.Minute)
 	r.refuses(p.token(nil), "does not show")
 	r.accepts(p.signed("k2", "ec2", jose.ES256, p.claims(map[string]any{"x": 1})), "job")
+}
+
+// TestKeysForABearer: a cluster shows its keys to its service accounts; only the
+// address that the definition names sees the token.
+func TestKeysForABearer(t *testing.T) {
+	p := newProvider(t)
+	p.do(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") != "Bearer ours" || r.URL.Path != "/keys" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		return false
+	})
+	for bearer, want := range map[string]error{"ours\n": nil, "theirs": access.ErrBusy} {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(bearer), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := newRoom(t, p.define("cluster", func(d *issuer.Definition) {
+			d.JWKS = &issuer.JWKS{URL: p.server.URL + "/keys", TokenFile: path}
+		}))
+		if _, err := r.ask(p.token(nil)); !errors.Is(err, want) {
+			t.Errorf("with %q: %v", bearer, err)
+		}
+		report, err := r.set.Check(t.Context(), "cluster")
+		if err != nil || report.Ok() != (want == nil) {
+			t.Errorf("with %q: %+v, %v", bearer, report, err)
+		}
+	}
 }
 
 // TestTakenBack: a key that the issuer took back ends with the next renewal, also

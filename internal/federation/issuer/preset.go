@@ -22,6 +22,9 @@ type Preset struct {
 	About      string // one line
 	Source     string // where the issuer documents its tokens
 	Parameters []Parameter
+	// OneOf are parameters of which one at least is needed: without any the issuer
+	// would speak for everyone.
+	OneOf []string
 	// Template is the definition: YAML with the actions of text/template.
 	Template string
 }
@@ -199,17 +202,15 @@ func (p Parameter) value(given string) (any, error) {
 	return strings.Join(list, ""), nil
 }
 
-// together: some presets need one of several parameters, as without any they
-// would trust everyone's tokens.
+// together checks OneOf.
 func (p Preset) together(values map[string]any) error {
-	needs := map[string][]string{"gitlab": {"project_ids", "namespace_ids"}, "google": {"accounts", "project_numbers"}}[p.Name]
-	for _, name := range needs {
+	for _, name := range p.OneOf {
 		if list, ok := values[name].([]string); ok && len(list) > 0 {
 			return nil
 		}
 	}
-	if len(needs) > 0 {
-		return invalid("parameters", "write "+strings.Join(needs, " or "), "nothing says whose tokens are meant: everyone can have one of this issuer")
+	if len(p.OneOf) > 0 {
+		return invalid("parameters", "write "+strings.Join(p.OneOf, " or "), "nothing says whose tokens are meant: everyone can have one of this issuer")
 	}
 	return nil
 }

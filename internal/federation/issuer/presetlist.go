@@ -19,6 +19,7 @@ var githubPreset = Preset{
 var gitlabPreset = Preset{
 	Name: "gitlab", About: "GitLab CI/CD, gitlab.com or an own instance",
 	Source: "https://docs.gitlab.com/ci/secrets/id_token_authentication/",
+	OneOf:  []string{"project_ids", "namespace_ids"},
 	Parameters: []Parameter{
 		{Name: "project_ids", About: "the numbers of the projects", Example: "22,23", Many: true, Pattern: number},
 		{Name: "namespace_ids", About: "the numbers of the groups or users that own the projects", Example: "72", Many: true, Pattern: number},
@@ -76,6 +77,7 @@ var circlePreset = Preset{
 var googlePreset = Preset{
 	Name: "google", About: "service accounts and virtual machines of Google Cloud",
 	Source: "https://cloud.google.com/compute/docs/instances/verifying-instance-identity",
+	OneOf:  []string{"accounts", "project_numbers"},
 	Parameters: []Parameter{
 		{Name: "accounts", About: "the unique ids of the service accounts", Example: "107517467455664443766", Many: true, Pattern: number},
 		{Name: "project_numbers", About: "the numbers of the projects whose virtual machines count", Example: "739419398126", Many: true, Pattern: number},

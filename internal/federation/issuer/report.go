@@ -201,7 +201,7 @@ func (s *Set) Test(ctx context.Context, token access.Secret) (Trial, error) {
 	if errors.Is(err, access.ErrBusy) {
 		r := Report{}
 		r.fail("", err)
-		return Trial{Refused: err.Error(), Cure: r.Findings[0].Cure}, nil
+		return Trial{Refused: strings.TrimPrefix(err.Error(), access.ErrBusy.Error()+": "), Cure: r.Findings[0].Cure}, nil
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		out := Trial{Refused: r.Error(), Cure: r.cure, Claims: r.claims}

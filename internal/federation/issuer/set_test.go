@@ -140,6 +140,9 @@ func TestManage(t *testing.T) {
 	if err != nil || len(list) != 2 || list[0].Definition.Name != "fixed" || !list[0].Fixed || list[1].Author != "user:root" || list[1].Revision != changed.Revision() {
 		t.Errorf("list %+v, %v", list, err)
 	}
+	if e, err := r.set.Find(ctx, "mine"); err != nil || e.Revision != changed.Revision() {
+		t.Errorf("find: %+v, %v", e, err)
+	}
 	for _, d := range []issuer.Definition{
 		p.define("us", func(d *issuer.Definition) { d.Issuer.URL = "https://" + audience }),
 		p.define("f1", func(d *issuer.Definition) { d.JWKS = &issuer.JWKS{File: "/etc/passwd"} }),

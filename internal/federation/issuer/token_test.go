@@ -222,6 +222,16 @@ func TestMapping(t *testing.T) {
 		{"F-14 a comment", email, map[string]any{"email": "a@evil(@corp.test)", "email_verified": true}, "", "not verified"},
 		{"F-14 other letters", email, map[string]any{"email": "a@cоrp.test", "email_verified": true}, "", "not verified"},
 		{"F-16 one of a list", mapping(extra("g", "claims.groups")), map[string]any{"groups": []string{"dev"}}, "job map[g:dev]", ""},
+		{"F-16 what is left of a list", mapping(extra("g", "claims.groups.filter(g, g.startsWith('d'))")), map[string]any{"groups": []string{"a", "dev"}}, "job map[g:dev]", ""},
+		{"F-13 an expression that looks", mapping(issuer.Mappings{Username: issuer.Mapping{Expression: "claims.?email_verified.orValue(false) == true ? claims.email : ''"}}), verified("true"), "", "is no name"},
+		{"F-13 a rule that looks", func(d *issuer.Definition) {
+			d.ClaimMappings = issuer.Mappings{Username: issuer.Mapping{Expression: "claims.email"}}
+			d.ClaimValidationRules = []issuer.ClaimRule{{Expression: "claims.email_verified == true", Message: "said no"}}
+		}, verified(1), "", "said no"},
+		{"F-13 an extra that looks", func(d *issuer.Definition) {
+			d.ClaimMappings = extra("mail", "claims['email_verified'] ? 'yes' : ''")
+			d.ClaimMappings.Username = issuer.Mapping{Expression: "claims['email']"}
+		}, verified(true), "a@corp.test map[mail:yes]", ""},
 		{"F-16 none of a list", mapping(extra("g", "claims.groups")), map[string]any{"groups": []string{}}, "job map[]", ""},
 		{"F-16 several of a list", mapping(extra("g", "claims.groups")), map[string]any{"groups": []string{"a", "b"}}, "", "is no text"},
 		{"F-16 lists in lists", mapping(extra("g", "claims.groups")), map[string]any{"groups": []any{[]any{map[string]any{}}}}, "", "is no text"},
