@@ -96,7 +96,7 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	t.Cleanup(func() { f.ledger.Close() })
 	f.tokens, err = token.New(t.Context(), token.Deps{
 		Store: db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: db,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: sealer,
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), IDTokens: vouching{f}, Sealer: sealer,
 	}, token.Options{Issuer: "https://reg.test", Service: service, Now: f.clock, Logger: logger, Ledger: f.ledger})
 	f.ok(err)
 	t.Cleanup(func() { f.tokens.Close() })

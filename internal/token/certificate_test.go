@@ -24,11 +24,12 @@ type certified struct {
 	ca      *ft.CA
 	caFile  string
 	crlFile string
+	idp     *idProvider
 }
 
 func newCertified(f *fixture, change ...func(*token.Options)) certified {
 	dir := f.t.TempDir()
-	c := certified{f, ft.NewCA(f.t, "root"), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "crl.pem")}
+	c := certified{f, ft.NewCA(f.t, "root"), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "crl.pem"), newIDProvider(f)}
 	f.pass(time.Since(f.clock())) // certificates are made by the real clock
 	ft.Write(f.t, c.caFile, ft.PEM(c.ca))
 	ft.Write(f.t, c.crlFile, c.ca.CRL(f.clock().Add(20*time.Hour)))
@@ -42,7 +43,7 @@ func newCertified(f *fixture, change ...func(*token.Options)) certified {
 	}
 	s, err := token.New(f.ctx(), token.Deps{
 		Store: f.db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: f.db,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Certificates: proving, Sealer: f.sealer,
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Certificates: proving, IDTokens: c.idp, Sealer: f.sealer,
 	}, o)
 	f.ok(err)
 	f.t.Cleanup(func() { s.Close() })

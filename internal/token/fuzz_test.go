@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
@@ -19,12 +21,16 @@ func fuzzFixture(f *testing.F) *fixture {
 // ours or absent, and the one credential of that grant good; every answer is
 // 200, 400 or 401, and JSON.
 func FuzzForm(f *testing.F) {
-	fx := fuzzFixture(f)
-	identity := fx.login("alice").RefreshToken
+	ff := newFederated(fuzzFixture(f))
+	fx := ff.fixture
+	identity, outside := fx.login("alice").RefreshToken, ff.idp.token(job, time.Hour, jobClaims)
 	alice := password("alice")
 	for _, form := range []url.Values{
 		refreshForm(identity), refreshForm(identity, "scope", "repository:team-a/app:pull", "access_type", "offline"), refreshForm("x"),
 		form("grant_type", "password", "username", "alice", "password", alice), form("grant_type", "password", "password", identity), form("grant_type", "x"), {},
+		form("grant_type", exchange, "subject_token", outside, "subject_token_type", tokenType+"jwt", "audience", service, "scope", pushScope, "access_type", "offline"),
+		form("grant_type", exchange, "subject_token", identity, "subject_token_type", tokenType+"id_token", "requested_token_type", tokenType+"access_token"),
+		form("grant_type", "password", "username", "x", "password", outside),
 	} {
 		f.Add(form.Encode())
 	}
@@ -48,7 +54,9 @@ func FuzzForm(f *testing.F) {
 			return v.Get(name)
 		}
 		good := one("grant_type") == "refresh_token" && one("refresh_token") == identity ||
-			one("grant_type") == "password" && (one("password") == identity || one("username") == "alice" && one("password") == alice)
+			one("grant_type") == "password" && (one("password") == identity || one("password") == outside || one("username") == "alice" && one("password") == alice) ||
+			one("grant_type") == exchange && one("subject_token") == outside && strings.HasPrefix(one("subject_token_type"), tokenType) &&
+				!v.Has("actor_token") && !v.Has("resource") && (!v.Has("audience") || v.Get("audience") == "" || one("audience") == service)
 		if s := one("service"); err != nil || !good || s != "" && s != service {
 			t.Errorf("%q got a token", body)
 		}

@@ -19,18 +19,21 @@ import (
 )
 
 // taken says which credentials each slot takes: an access token where a bearer
-// goes, an identity token where a refresh token goes, and these two's opaque
-// cousins where a password goes, as decided at the top of THREATS.md. No slot
+// goes, an identity token where a refresh token goes, a trusted issuer's where a
+// subject token goes, and all but the first where a password goes, as decided at the
+// top of THREATS.md. No slot
 // takes anything else; a one-time code sets a password, and is taken nowhere else.
 var taken = map[string][]string{
-	"bearer":                           {"access token", "access token of a session", "access token of a certificate"},
-	"Basic password":                   {"password", "access key", "successor of a key", "identity token"},
-	"Basic password of another":        {"access key", "successor of a key", "identity token"},
-	"Basic password of nobody":         {"access key", "successor of a key", "identity token"},
-	"Basic password, another registry": {"password", "access key", "successor of a key", "identity token for another registry"},
-	"POST password":                    {"password", "access key", "successor of a key", "identity token"},
-	"POST refresh_token":               {"identity token"},
+	"bearer":                           {"access token", "access token of a session", "access token of a certificate", "access token of a job", "access token of a job's session"},
+	"Basic password":                   {"password", "access key", "successor of a key", "identity token", "identity token of a job", "issuer's token"},
+	"Basic password of another":        {"access key", "successor of a key", "identity token", "identity token of a job", "issuer's token"},
+	"Basic password of nobody":         {"access key", "successor of a key", "identity token", "identity token of a job", "issuer's token"},
+	"Basic password, another registry": {"password", "access key", "successor of a key", "identity token for another registry", "issuer's token"},
+	"POST password":                    {"password", "access key", "successor of a key", "identity token", "identity token of a job", "issuer's token"},
+	"POST refresh_token":               {"identity token", "identity token of a job"},
 	"POST refresh_token, another":      {"identity token for another registry"},
+	"POST subject_token":               {"issuer's token"},
+	"POST subject_token as id_token":   {"issuer's token"},
 	"one-time code":                    {"one-time code"},
 }
 
@@ -38,7 +41,9 @@ var taken = map[string][]string{
 // them, in each slot.
 func TestCredentialMatrix(t *testing.T) {
 	onSQLite(t, func(t *testing.T, f *fixture) {
-		c := newCertified(f, func(o *token.Options) { o.Services, o.Lifetime = []string{other}, 24*time.Hour })
+		c := newCertified(f, func(o *token.Options) {
+			o.Services, o.Lifetime, o.JobSession = []string{other}, 24*time.Hour, 24*time.Hour
+		})
 		credentials, slots := c.credentials(), f.slots()
 		for slot := range taken {
 			if slots[slot] == nil {
@@ -76,6 +81,14 @@ func (c certified) credentials() map[string]string {
 	_, disabled := f.key(user("carol"), account.NewKey{})
 	f.ok(f.accounts.Disable(f.ctx(), user("carol")))
 
+	outside := func(life time.Duration) string {
+		return c.idp.token(job, life, jobClaims, func(id *access.Identity) { id.SessionLife = 24 * time.Hour })
+	}
+	toEnd, jobs := outside(time.Minute), f.do(exchangeForm(outside(time.Hour), "access_type", "offline"))
+	endedJob := f.do(exchangeForm(outside(time.Hour), "access_type", "offline", "client_id", "ended"))
+	f.ok(f.s.RevokeSession(f.ctx(), f.alive("a job", endedJob.Token).Identity.Proof.SessionID))
+	f.pass(time.Minute)
+
 	client := c.ca.Client(ft.URI(workload))
 	login, foreign := loginTo(service), loginTo(other)
 	key, keySecret := f.key(user("alice"), account.NewKey{})
@@ -95,6 +108,10 @@ func (c certified) credentials() map[string]string {
 
 		"rotated key": oldSecret, "revoked key": revokedSecret, "key of a disabled account": disabled,
 		"identity token of a revoked key": ended.RefreshToken, "access token of a revoked key": ended.Token,
+
+		"issuer's token": outside(24 * time.Hour), "issuer's token that has ended": toEnd, "token of an issuer that nobody trusts": jwtOf(`{"iss":"https://evil.test"}`),
+		"identity token of a job": jobs.RefreshToken, "access token of a job": f.do(exchangeForm(outside(24 * time.Hour))).Token, "access token of a job's session": f.do(post(refreshForm(jobs.RefreshToken))).Token,
+		"identity token of a job that logged out": endedJob.RefreshToken, "access token of a job that logged out": endedJob.Token,
 
 		"client certificate, PEM":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: client.Leaf.Raw})),
 		"client certificate, DER":  base64.StdEncoding.EncodeToString(client.Leaf.Raw),
@@ -159,7 +176,11 @@ func (f *fixture) slots() map[string]func(secret string) bool {
 		"POST username":                    formOf("username", "grant_type", "password", "password", "x"),
 		"POST refresh_token":               formOf("refresh_token", "grant_type", "refresh_token", "service", service),
 		"POST refresh_token, another":      formOf("refresh_token", "grant_type", "refresh_token", "service", other),
-		"POST subject_token":               formOf("subject_token", "grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+		"POST subject_token":               formOf("subject_token", "grant_type", exchange, "subject_token_type", tokenType+"jwt"),
+		"POST subject_token as id_token":   formOf("subject_token", "grant_type", exchange, "subject_token_type", tokenType+"id_token"),
+		"POST subject_token as ours":       formOf("subject_token", "grant_type", exchange, "subject_token_type", tokenType+"access_token"),
+		"POST subject_token, refresh":      formOf("subject_token", "grant_type", exchange, "subject_token_type", tokenType+"refresh_token"),
+		"POST actor_token":                 formOf("actor_token", "grant_type", exchange, "subject_token_type", tokenType+"jwt", "actor_token_type", tokenType+"jwt"),
 		"POST assertion":                   formOf("assertion", "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
 		"POST code":                        formOf("code", "grant_type", "authorization_code"),
 		"POST client_secret":               formOf("client_secret", "grant_type", "client_credentials", "client_id", "alice"),
@@ -171,8 +192,9 @@ func (f *fixture) slots() map[string]func(secret string) bool {
 			_, taken := errors.AsType[*account.Invalid](err)
 			return taken
 		},
-		"?access_token": inQuery("access_token"),
-		"?token":        inQuery("token"),
-		"?account":      inQuery("account"),
+		"?access_token":  inQuery("access_token"),
+		"?subject_token": inQuery("subject_token"),
+		"?token":         inQuery("token"),
+		"?account":       inQuery("account"),
 	}
 }

@@ -80,14 +80,15 @@ func (o Outsider) fits(method string) bool {
 // on is asked of who vouched, what was said is in o. Errors:
 // access.ErrBadCredential.
 func (s *Service) resolveOutsider(ctx context.Context, o Outsider, uid string, proof access.Proof) (access.Identity, error) {
-	vouching := s.deps.IDTokens
-	if proof.Method == methodCertificate {
-		vouching = s.deps.Certificates
+	vouching, first := s.deps.Certificates, proof
+	if proof.Method != methodCertificate {
+		// A session rests on the issuer's token that it was begun with.
+		vouching, first.Method = s.deps.IDTokens, access.MethodIDToken
 	}
 	if vouching == nil {
 		return access.Identity{}, access.ErrBadCredential
 	}
-	id, err := vouching.Resolve(ctx, access.ID{Issuer: o.Issuer, Name: o.Name}, proof)
+	id, err := vouching.Resolve(ctx, access.ID{Issuer: o.Issuer, Name: o.Name}, first)
 	if err != nil {
 		return access.Identity{}, err
 	}

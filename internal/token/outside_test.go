@@ -76,7 +76,7 @@ func (p *idProvider) Authenticate(_ context.Context, c access.Credential) (acces
 func (p *idProvider) Resolve(_ context.Context, id access.ID, proof access.Proof) (access.Identity, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.trusted[proof.Trust] {
+	if !p.trusted[proof.Trust] || proof.Method != access.MethodIDToken || id.Issuer != idp {
 		return access.Identity{}, access.ErrBadCredential
 	}
 	return access.Identity{Principal: access.ExternalPrincipal(id.Issuer, id.Name, nil), Proof: proof}, nil
