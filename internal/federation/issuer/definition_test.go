@@ -126,6 +126,7 @@ func TestInvalid(t *testing.T) {
 		{"F-09 Azure's", aud("api://AzureADTokenExchange"), "others too"},
 		{"F-09 Google's", aud("//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q"), "others too"},
 		{"F-09 any", aud("*"), "others too"},
+		{"everybody at GitHub", base("issuer={url: https://token.actions.githubusercontent.com, audiences: [registry.example.com]}"), "for everybody"},
 		{"F-09 CircleCI's", base("issuer={url: https://idp.test/org/o-1, audiences: [o-1]}"), "others too"},
 		{"no username", base("claimMappings={}"), "claimMappings.username: it needs one of"},
 		{"claim and expression", user("{claim: sub, prefix: '', expression: 'claims.sub'}"), "claimMappings.username: it needs one of"},

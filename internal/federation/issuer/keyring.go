@@ -40,12 +40,15 @@ type keyring struct {
 	waiting  int
 }
 
-// current returns the keys that count now, nil if there are none.
-func (k *keyring) current() *keySet {
+// stands reports whether what was verified with set needs no second look: a key
+// that the issuer took back does not count for long.
+func (k *keyring) stands(set *keySet) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.usable()
+	return k.usable() == set && k.young()
 }
+
+func (k *keyring) young() bool { return k.now().Sub(k.fetched) <= renewAfter }
 
 func (k *keyring) usable() *keySet {
 	if k.set == nil || k.now().Sub(k.fetched) > maxStale {
@@ -54,26 +57,28 @@ func (k *keyring) usable() *keySet {
 	return k.set
 }
 
-// find returns the keys that have the key of a token. It waits for a fetch only
-// if they are not here, and that not for ever. Errors: a refusal;
-// access.ErrBusy.
+// find returns the keys that have the key of a token. It waits for a fetch if
+// they are not here or are old, and that not for ever: while the issuer cannot be
+// asked, old ones count. Errors: a refusal; access.ErrBusy.
 func (k *keyring) find(ctx context.Context, h header) (*keySet, error) {
 	k.mu.Lock()
 	set := k.usable()
-	if _, ok := set.find(h); ok {
-		if k.now().Sub(k.fetched) > renewAfter {
-			k.start()
-		}
+	_, known := set.find(h)
+	if known && k.young() {
 		k.mu.Unlock()
 		return set, nil
 	}
 	flight := k.start()
-	if flight == nil {
+	full := k.waiting >= maxWaiting
+	switch {
+	case (flight == nil || full) && known:
+		k.mu.Unlock()
+		return set, nil
+	case flight == nil:
 		err := k.missing(set)
 		k.mu.Unlock()
 		return nil, err
-	}
-	if k.waiting >= maxWaiting {
+	case full:
 		k.mu.Unlock()
 		return nil, fmt.Errorf("%w: the issuer's keys are being fetched", access.ErrBusy)
 	}

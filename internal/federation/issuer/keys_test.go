@@ -323,19 +323,41 @@ func TestKeysForABearer(t *testing.T) {
 	}
 }
 
-// TestTakenBack: a key that the issuer took back ends with the next renewal, also
-// for tokens that were verified before.
+// TestTakenBack: a key that the issuer took back proves nothing more once the keys
+// are old, however quiet it was, also for tokens that were verified before.
 func TestTakenBack(t *testing.T) {
+	for _, quiet := range []time.Duration{16 * time.Minute, 20 * time.Hour} {
+		p := newProvider(t)
+		r := newRoom(t, p.define("idp"))
+		token := p.token(map[string]any{"exp": start.Add(23 * time.Hour).Unix()})
+		r.accepts(token, "job")
+		p.show(jwk("k2", "ec2"))
+		r.clock.forward(quiet)
+		r.refuses(token, "does not show")
+		now := r.clock.now().Unix()
+		r.refuses(p.token(map[string]any{"iat": now, "nbf": now, "exp": now + 300}), "does not show")
+	}
+}
+
+// TestOldKeysOfSlowIssuer: while the issuer cannot be asked, old keys count, and
+// nobody waits for it twice in a row.
+func TestOldKeysOfSlowIssuer(t *testing.T) {
 	p := newProvider(t)
 	r := newRoom(t, p.define("idp"))
-	token := p.token(map[string]any{"exp": start.Add(time.Hour).Unix()})
+	token := p.token(map[string]any{"exp": start.Add(23 * time.Hour).Unix()})
 	r.accepts(token, "job")
-	p.show(jwk("k2", "ec2"))
-	r.clock.forward(16 * time.Minute)
-	r.accepts(token, "job") // answered before the keys are here
-	r.accepts(p.token(map[string]any{"x": 1, "exp": start.Add(time.Hour).Unix()}), "job")
-	r.settle()
-	r.refuses(token, "does not show")
+	p.do(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	r.clock.forward(time.Hour)
+	before := p.asked.Load()
+	for range 50 {
+		r.accepts(token, "job")
+	}
+	if n := p.asked.Load() - before; n > 2 {
+		t.Errorf("an issuer that is down was asked %d times", n)
+	}
 }
 
 // TestSVIDKeys: SPIFFE marks keys with a use of its own, for it alone.

@@ -103,8 +103,8 @@ func (t *trusted) prove(ctx context.Context, p *parsed, now time.Time) (*proven,
 		return nil, err
 	}
 	rules, err := t.rules()
-	if err != nil {
-		return nil, err
+	if err != nil { // an older or newer release took them
+		return nil, t.signed(&refusal{reason: "its rules cannot be used", cure: "add the issuer again, with rules that sallyport issuer check has no complaint about", detail: err.Error()}, nil)
 	}
 	out := &proven{by: t, keys: keys}
 	out.sub, _ = p.claims["sub"].(string)
@@ -135,7 +135,7 @@ func (t *trusted) signed(err error, claims map[string]string) error {
 
 // holds reports whether p is still what the token proves.
 func (p *proven) holds(now time.Time) bool {
-	return p.by.problem == nil && p.by.keys.current() == p.keys && now.Before(p.ends.Add(leeway))
+	return p.by.problem == nil && p.by.keys.stands(p.keys) && now.Before(p.ends.Add(leeway))
 }
 
 // identity is the answer of gate one. A token that ended within the leeway

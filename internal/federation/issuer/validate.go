@@ -3,6 +3,7 @@ package issuer
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (d Definition) checkName() error {
 
 // checkForm checks a definition that is expanded, but for its rules.
 func (d Definition) checkForm() error {
-	for _, check := range []func() error{d.checkIssuer, d.checkAudiences, d.checkKeys, d.checkTimes, d.checkHosts, d.checkReview} {
+	for _, check := range []func() error{d.checkIssuer, d.checkAudiences, d.checkWhose, d.checkKeys, d.checkTimes, d.checkHosts, d.checkReview} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -145,6 +146,20 @@ func shared(audience, issuer string) bool {
 	// part of the issuer's path.
 	host := "https://" + u.Host
 	return a == u.Host || a == host || strings.HasPrefix(a, host+"/") || u.Path != "" && a == u.Path[strings.LastIndexByte(u.Path, '/')+1:]
+}
+
+// everybodys are issuers that make tokens for all the world.
+var everybodys = []string{
+	"https://token.actions.githubusercontent.com", "https://gitlab.com", "https://accounts.google.com", "https://agent.buildkite.com",
+}
+
+// checkWhose: who is proven is everyone to a policy, so an issuer of everybody's
+// tokens needs a rule about whose they are.
+func (d Definition) checkWhose() error {
+	if len(d.ClaimValidationRules) == 0 && slices.Contains(everybodys, d.Issuer.URL) {
+		return invalid("claimValidationRules", "say whose tokens are meant, or use the preset for it", "%s makes tokens for everybody", d.Issuer.URL)
+	}
+	return nil
 }
 
 func (d Definition) checkKeys() error {
