@@ -81,7 +81,7 @@ type Options struct {
 	// its login, and from its last use. 0: 30 days and 7 days.
 	SessionAbsolute, SessionIdle time.Duration
 	// JobSession is how long an identity token for somebody from outside lives at
-	// most: as long as a job runs. 0: 1 hour.
+	// most: as long as a job runs. 0: 1 hour. Negative: they get none.
 	JobSession time.Duration
 	// KeyRotation is the time from one signing key to the next. 0: only by hand.
 	KeyRotation time.Duration
@@ -136,7 +136,7 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 		return nil, errors.New("token service needs an issuer and a service name")
 	case o.Lifetime < minLifetime || o.Lifetime > maxLifetime:
 		return nil, fmt.Errorf("token lifetime %s: use %s to %s", o.Lifetime, minLifetime, maxLifetime)
-	case o.SessionAbsolute < 0 || o.SessionIdle < 0 || o.JobSession < 0 || o.TestExpiry < 0:
+	case o.SessionAbsolute < 0 || o.SessionIdle < 0 || o.TestExpiry < 0:
 		return nil, errors.New("token lifetimes are not negative")
 	}
 	if o.Now == nil {
