@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"testing"
 	"time"
 
@@ -175,11 +176,14 @@ func TestJobSessions(t *testing.T) {
 		if live("s2", "s3", "s4", "s5"); after == before {
 			t.Error("a session was ended for room, and nobody is told")
 		}
+		if _, err := s.SessionByID(ctx, "s1"); !errors.Is(err, token.ErrUnknown) {
+			t.Errorf("a job's session that was ended for room takes room: %v", err)
+		}
 		if n, err := s.RevokeSessions(ctx, one.AccountID, created); err != nil || n != 2 {
 			t.Errorf("%d sessions ended, %v", n, err)
 		}
 		live("s3", "s4")
-		if n, err := s.DropSessions(ctx, created, created.Add(2*time.Hour), 10); err != nil || n != 4 {
+		if n, err := s.DropSessions(ctx, created, created.Add(2*time.Hour), 10); err != nil || n != 3 {
 			t.Errorf("%d sessions forgotten, %v: want those of jobs", n, err)
 		}
 		live("s4")

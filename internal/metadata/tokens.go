@@ -201,7 +201,11 @@ func (t *tx) makeRoom(ctx context.Context, v token.Session, room token.Room) (en
 	if err := t.advance(ctx); err != nil {
 		return nil, err
 	}
-	ended, err = collect[string](ctx, t, `UPDATE session SET revoked = $3 WHERE `+ownerColumn(v.AccountID)+` = $1 AND key_id || '' = $2 AND revoked = 0 AND id NOT IN (
+	end := `UPDATE session SET revoked = $3`
+	if v.Outsider != nil { // nobody looks for a job's, and a stolen token could make a row a request
+		end = `DELETE FROM session`
+	}
+	ended, err = collect[string](ctx, t, end+` WHERE `+ownerColumn(v.AccountID)+` = $1 AND key_id || '' = $2 AND revoked = 0 AND id NOT IN (
 		SELECT id `+live+` ORDER BY last_used DESC, id LIMIT $4) RETURNING id`, append(a, room.Keep))
 	return ended, wrap(err, "end the oldest sessions of account %s", v.AccountID)
 }
