@@ -35,6 +35,7 @@ type Config struct {
 	Health            Health         `yaml:"health"`
 	Log               Log            `yaml:"log"`
 	Tokens            Tokens         `yaml:"tokens"`
+	Federation        Federation     `yaml:"federation"`
 	Signing           Signing        `yaml:"signing"`
 	Passwords         Passwords      `yaml:"passwords"`
 	Keys              Keys           `yaml:"keys"`
@@ -93,10 +94,17 @@ type Tokens struct {
 	Lifetime        time.Duration `yaml:"lifetime" min:"300s" max:"1h" doc:"Life of an access token."`
 	SessionAbsolute time.Duration `yaml:"session_absolute" min:"1h" max:"8784h" doc:"Life of an identity token (docker login), however often it is used."`
 	SessionIdle     time.Duration `yaml:"session_idle" min:"1h" max:"8784h" doc:"An identity token that was not used for so long ends."`
+	JobSession      time.Duration `yaml:"job_session" unset:"a docker login with the token of a trusted issuer gets no identity token" min:"5m" max:"24h" doc:"Life of the identity token that the token of a trusted issuer is exchanged for (docker login in a job). It outlives the token that it was begun with."`
 	Services        []string      `yaml:"services" unset:"none" doc:"Other registries that use Sallyport as their token server: the audiences that tokens are issued for beside service. Sallyport itself takes no such token."`
 	KeyRotation     time.Duration `yaml:"key_rotation" unset:"only by hand: sallyport signing-key rotate" min:"1h" max:"17568h" doc:"Time from one signing key to the next."`
 	KeyPublishAhead time.Duration `yaml:"key_publish_ahead" min:"1m" max:"8784h" doc:"How long the next signing key is in the key set before it signs, so that others learn it in time. At most half of key_rotation."`
 	TestExpiry      time.Duration `yaml:"test_expiry" unset:"as lifetime" min:"1s" max:"1h" doc:"For tests of clients only: access tokens end after this time although their answer says lifetime."`
+}
+
+// Federation is whose tokens count beside our own.
+type Federation struct {
+	IssuersFile  string   `yaml:"issuers_file" unset:"none" doc:"File with trusted issuers, in the form of Kubernetes' AuthenticationConfiguration, beside those that are added with sallyport issuer. Reloaded when it changes. See docs/federation.md."`
+	AllowPrivate []string `yaml:"allow_private" unset:"none" doc:"Servers of issuers, HOST or HOST:PORT, that may be at an address inside our network, such as kubernetes.default.svc. All others must be public."`
 }
 
 // Signing is how the keys that sign access tokens rest.
@@ -142,6 +150,7 @@ func Default() Config {
 			Lifetime:        5 * time.Minute,
 			SessionAbsolute: 30 * 24 * time.Hour,
 			SessionIdle:     7 * 24 * time.Hour,
+			JobSession:      time.Hour,
 			KeyRotation:     90 * 24 * time.Hour,
 			KeyPublishAhead: 24 * time.Hour,
 		},
