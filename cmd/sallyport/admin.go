@@ -22,7 +22,7 @@ func adminCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		newLogin(), newLogout(), newWhoami(), newToken(), newRedeem(),
 		newAccounts("user"), newAccounts("robot"), newGroup(),
-		newKey(), newSession(), newSigningKey(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(), newDoctor(),
+		newKey(), newSession(), newSigningKey(), newIssuer(), newPolicy(), newExplain(), newWhoCan(), newAudit(), newGC(), newOpenAPI(), newDoctor(),
 	}
 	for _, c := range commands {
 		if !slices.Contains([]string{"login", "redeem", "doctor"}, c.Name()) { // these name it

@@ -25,11 +25,12 @@ var (
 		"group add":    first(complete(groups), complete(principals)), "group remove": first(complete(groups), complete(principals)),
 		"key revoke": complete(keys), "key rotate": complete(keys), "key narrow": complete(keys), "session revoke": complete(sessions),
 		"policy rollback": complete(versions),
-		"explain":         first(actions, nothing), "who-can": first(actions, nothing),
+		"issuer show":     complete(issuers), "issuer check": complete(issuers), "issuer remove": complete(issuers), "issuer presets": complete(presets),
+		"explain": first(actions, nothing), "who-can": first(actions, nothing),
 	}
 	flagsOf = map[string]cobra.CompletionFunc{
 		"owner": complete(principals), "for": complete(principals), "as": complete(principals), "who": complete(principals),
-		"action": actions, "version": complete(versions), "base": complete(versions),
+		"action": actions, "version": complete(versions), "base": complete(versions), "preset": complete(presets),
 	}
 )
 
@@ -126,6 +127,16 @@ func sessions(ctx context.Context, c *client.Client) ([]string, error) {
 func versions(ctx context.Context, c *client.Client) ([]string, error) {
 	all, err := c.PolicyHistory(ctx)
 	return each(all, func(v client.PolicyVersion) (string, string) { return strconv.FormatInt(v.Version, 10), v.Reason }), err
+}
+
+func issuers(ctx context.Context, c *client.Client) ([]string, error) {
+	all, err := c.Issuers(ctx)
+	return each(all, func(i client.Issuer) (string, string) { return i.Name, i.URL }), err
+}
+
+func presets(ctx context.Context, c *client.Client) ([]string, error) {
+	all, err := c.IssuerPresets(ctx)
+	return each(all, func(p client.IssuerPreset) (string, string) { return p.Name, p.Summary }), err
 }
 
 // each returns what completes, with a note for people. What a server sent cannot

@@ -2,13 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"strconv"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport/internal/client"
 )
@@ -60,11 +57,7 @@ is based on, and does not store it.`,
 			return f.write(cmd, p, nil)
 		}
 		document := fmt.Sprintf("# sallyport policy version %d, applied %s by %s\n%s", p.Version, date(&p.Applied), client.Printable(p.Author), p.Document)
-		if file, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-			document = client.PrintableLines(document)
-		}
-		_, err = io.WriteString(cmd.OutOrStdout(), document)
-		return err
+		return writeDocument(cmd, document)
 	})
 	return cmd
 }
