@@ -203,7 +203,7 @@ func adminLeaves() []*cobra.Command {
 // it is a text of its own.
 var wordless = []string{
 	"login", "logout", "redeem", "token", "user password", "user remove", "robot remove", "group add", "group remove",
-	"key revoke", "session revoke", "signing-key revoke", "signing-key jwks", "policy apply", "policy rollback", "policy validate", "openapi",
+	"key revoke", "session revoke", "signing-key revoke", "signing-key jwks", "issuer remove", "policy apply", "policy rollback", "policy validate", "openapi",
 }
 
 // TestOutputFlag: every command with a result gives it as data too.
