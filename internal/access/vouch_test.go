@@ -2,6 +2,8 @@ package access_test
 
 import (
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -45,4 +47,41 @@ func TestVouches(t *testing.T) {
 			t.Errorf("%s vouches for %s: %v; want %q in the way", c.who, c.issuer, err, c.rule)
 		}
 	}
+}
+
+// FuzzVouches: no principal of an issuer that an operator may vouch for reaches an
+// administrative decision that the operator does not have.
+func FuzzVouches(f *testing.F) {
+	for seed := range uint64(60) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		d := randomTwo(r)
+		who := []access.Principal{user("op"), user("a"), user("b", "g")}[r.IntN(3)]
+		d.rules = append(d.rules,
+			`name: operator, subjects: ["`+who.String()+`"], repositories: ["**"], actions: [operate]`,
+			`name: managers, subjects: [everyone], repositories: ["x/**"], actions: [manage-keys], when: 'claims.k == "1"'`)
+		if r.IntN(2) == 0 {
+			d.rules = d.rules[:len(d.rules)-1]
+		}
+		pol := policy(t, d.String())
+		au := access.Authority{Identity: access.Identity{Principal: who}, Policy: pol, Origin: access.Origin{TLS: true}, Now: noon}
+		if au.MayManage(access.Admin, "") || au.Vouches(access.Operate, "i") != nil {
+			return
+		}
+		for _, q := range allQuestions {
+			if !slices.Contains([]access.Action{access.ManageKeys, access.Admin}, q.Action) {
+				continue
+			}
+			for _, p := range []access.Principal{access.ExternalPrincipal("i", "a", nil), access.ExternalPrincipal("i", "z", map[string]string{"k": "1"})} {
+				q.Principal, q.Method, q.Time = p, "id-token", noon
+				its := pol.Decide(q).Allowed
+				q.Principal = who
+				if its && !pol.Decide(q).Allowed {
+					t.Fatalf("%s vouches for %s: %+v in\n%s", who, p, q, d)
+				}
+			}
+		}
+	})
 }
