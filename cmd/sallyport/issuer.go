@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,7 +88,7 @@ func newIssuerPresets() *cobra.Command {
 		Use:   "presets [NAME]",
 		Short: "List the definitions for platforms, or print one with its rules",
 		Long: `List the platforms that there are definitions for. With a name, print the
-definition: what it takes from a token, and which tokens it refuses.`,
+definition: its parameters, what it takes from a token, and which tokens it refuses.`,
 		Example: `  sallyport issuer presets
   sallyport issuer presets github`,
 		Args: arguments(cobra.MaximumNArgs(1)),
@@ -102,15 +103,15 @@ definition: what it takes from a token, and which tokens it refuses.`,
 			if f.data() {
 				return f.write(cmd, p, nil)
 			}
-			return writeDocument(cmd, p.Document)
+			return writeDocument(cmd, presetText(p))
 		}
 		presets, err := c.IssuerPresets(cmd.Context())
 		if err != nil {
 			return fmt.Errorf("list presets: %w", err)
 		}
-		t := &table{head: []string{"NAME", "PARAMETERS", "FOR"}}
+		t := &table{head: []string{"NAME", "FOR", "PARAMETERS"}}
 		for _, p := range presets {
-			t.add(p.Name, parameterNames(p), p.Summary)
+			t.add(p.Name, p.Summary, parameterNames(p))
 		}
 		return f.write(cmd, presets, t)
 	})
@@ -128,6 +129,24 @@ func parameterNames(p client.IssuerPreset) string {
 		}
 	}
 	return words(out)
+}
+
+// presetText is a preset for people: its parameters as comments, and its rules as
+// they are.
+func presetText(p client.IssuerPreset) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n# %s\n#\n# Parameters:\n", p.Summary, p.Source)
+	for _, q := range p.Parameters {
+		note := "optional"
+		switch {
+		case q.Required:
+			note = "required"
+		case q.Default != "":
+			note = "default " + q.Default
+		}
+		fmt.Fprintf(&b, "#   %s=%s (%s)\n#     %s\n", q.Name, q.Example, note, q.Summary)
+	}
+	return b.String() + "\n" + p.Template
 }
 
 // errUntrusted gives a check that found problems its exit code.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ var issuerHeader = regexp.MustCompile(`^# sallyport issuer [^\n ]+ revision ([0-
 // A presetChoice is a preset with what it is told: the flags instead of a file.
 type presetChoice struct {
 	preset, name string
-	parameters   map[string]string
+	parameters   []string // KEY=VALUE
 	audiences    []string
 }
 
@@ -45,7 +46,7 @@ definition of that name is replaced; what came of tokens before ends.`,
 	var p presetChoice
 	cmd.Flags().StringVar(&p.preset, "preset", "", "the platform, instead of a file")
 	cmd.Flags().StringVar(&p.name, "name", "", "name of the issuer (default that of the preset)")
-	cmd.Flags().StringToStringVar(&p.parameters, "parameter", nil, "a parameter of the preset, KEY=VALUE; may be given several times")
+	cmd.Flags().StringArrayVar(&p.parameters, "parameter", nil, "a parameter of the preset, KEY=VALUE; may be given several times")
 	cmd.Flags().StringSliceVar(&p.audiences, "audience", nil, "what tokens must be made for; may be given several times")
 	replace := cmd.Flags().Bool("replace", false, "replace the definition of that name")
 	for _, name := range []string{"parameter", "audience"} {
@@ -84,6 +85,11 @@ func (p *presetChoice) check(cmd *cobra.Command, args []string) error {
 	case p.preset != "" && len(p.audiences) == 0:
 		return usage(cmd, errors.New("--audience is missing: say what tokens must be made for, such as the host of this registry"))
 	}
+	for _, text := range p.parameters {
+		if key, value, found := strings.Cut(text, "="); !found || key == "" || value == "" {
+			return usage(cmd, fmt.Errorf("--parameter %q is not KEY=VALUE", text))
+		}
+	}
 	return notEmpty(cmd, "audience", p.audiences)
 }
 
@@ -100,8 +106,16 @@ func (p *presetChoice) document(cmd *cobra.Command, args []string) ([]byte, erro
 	if p.name != "" {
 		document["name"] = p.name
 	}
-	if len(p.parameters) > 0 {
-		document["parameters"] = p.parameters
+	parameters := map[string]string{}
+	for _, text := range p.parameters {
+		key, value, _ := strings.Cut(text, "=")
+		if _, twice := parameters[key]; twice {
+			return nil, usage(cmd, fmt.Errorf("--parameter %s is given twice: write several values with commas between them", key))
+		}
+		parameters[key] = value
+	}
+	if len(parameters) > 0 {
+		document["parameters"] = parameters
 	}
 	return yaml.Dump(document)
 }
@@ -145,23 +159,30 @@ func addIssuer(cmd *cobra.Command, c *client.Client, document []byte, replace bo
 // nextSteps says how to go on: trust alone gives nothing.
 func nextSteps(cmd *cobra.Command, i client.IssuerDocument) {
 	say(cmd, "next: let a rule of the policy name who comes, such as")
-	rule := fmt.Sprintf(`  - name: %[1]s-pushes
+	fmt.Fprint(cmd.ErrOrStderr(), client.PrintableLines(fmt.Sprintf(`  - name: %s-pushes
     subjects:
-      - issuer: %[2]s
-        %[3]s
+      - issuer: %s
+        %s
     repositories: ["team/**"]
     actions: [pull, push]
-`, i.Name, i.URL, exampleSubject[i.Preset])
-	if exampleSubject[i.Preset] == "" {
-		rule = strings.Replace(rule, "        \n", "        name: NAME\n", 1)
-	}
-	fmt.Fprint(cmd.ErrOrStderr(), client.PrintableLines(rule))
-	say(cmd, "what a token of it says: sallyport issuer check --token-stdin <TOKEN-FILE")
+`, i.Name, i.URL, cmp.Or(exampleSubject[i.Preset], "name: NAME"))))
+	say(cmd, "what it can name of a token: sallyport issuer check --token-stdin <TOKEN-FILE")
 }
 
 // exampleSubject names some principal of a preset's platform by what cannot be
 // taken over by others.
-var exampleSubject = map[string]string{}
+var exampleSubject = map[string]string{
+	"aws":                   `name: "arn:aws:iam::ACCOUNT:role/NAME"`,
+	"azure":                 "name: OBJECT-ID",
+	"buildkite":             "claims: {pipeline_id: PIPELINE-ID, build_branch: main}",
+	"circleci":              "claims: {project_id: PROJECT-ID, vcs_ref: refs/heads/main}",
+	"github":                `claims: {repository_id: "NUMBER", ref: refs/heads/main}`,
+	"gitlab":                `claims: {project_id: "NUMBER", ref_type: branch, ref_protected: "true"}`,
+	"google":                `name: "ACCOUNT-NUMBER"`,
+	"kubernetes":            "claims: {namespace: NAMESPACE, service_account: NAME}",
+	"kubernetes-in-cluster": "claims: {namespace: NAMESPACE, service_account: NAME}",
+	"spiffe":                "name: spiffe://DOMAIN/PATH",
+}
 
 func onTerminal(cmd *cobra.Command) bool {
 	file, ok := cmd.OutOrStdout().(*os.File)

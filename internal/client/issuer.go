@@ -58,19 +58,24 @@ type TokenVerdict struct {
 	Cure      string            `json:"cure,omitempty"`
 }
 
-// An IssuerPreset is a definition for a platform, to be filled in.
+// An IssuerPreset is a definition for a platform, written already but for its
+// parameters.
 type IssuerPreset struct {
 	Name       string            `json:"name"`
 	Summary    string            `json:"summary"`
+	Source     string            `json:"source"` // where the platform documents its tokens
 	Parameters []PresetParameter `json:"parameters"`
-	Document   string            `json:"document,omitempty"` // YAML, of a single one
+	Template   string            `json:"template,omitempty"` // YAML with actions of Go's text/template; of a single one
 }
 
-// A PresetParameter is what a preset has to be told.
+// A PresetParameter is what a preset leaves open.
 type PresetParameter struct {
 	Name     string `json:"name"`
-	Required bool   `json:"required"`
 	Summary  string `json:"summary"`
+	Example  string `json:"example"`
+	Default  string `json:"default,omitempty"`
+	Required bool   `json:"required"`
+	Many     bool   `json:"many"` // it takes several values, with commas between them
 }
 
 // Issuers returns those whose tokens are trusted, by name.
