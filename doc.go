@@ -23,7 +23,7 @@
 //	distribution  <- oci access registry blob inbound ledger
 //	client        <- oci access ledger
 //	credential    <- access client
-//	admin         <- oci access registry account token gc client inbound ledger
+//	admin         <- oci access registry account token gc client inbound ledger federation
 //	doctor        <- access client
 //	dockerauth    <- access
 //	config        <-

@@ -32,9 +32,9 @@ func newIssuerList() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("list issuers: %w", err)
 		}
-		t := &table{head: []string{"NAME", "PRESET", "URL", "AUDIENCES", "FROM", "CHANGED", "BY"}}
+		t := &table{head: []string{"NAME", "PRESET", "URL", "AUDIENCES", "FROM", "CHANGED", "PROBLEM"}}
 		for _, i := range issuers {
-			t.add(i.Name, i.Preset, i.URL, words(i.Audiences), i.Source, date(i.Changed), i.Author)
+			t.add(i.Name, i.Preset, i.URL, words(i.Audiences), i.Source, date(i.Changed), i.Problem)
 		}
 		return f.write(cmd, issuers, t)
 	})
@@ -45,9 +45,9 @@ func newIssuerShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Print the definition of a trusted issuer",
-		Long: `Print the definition of a trusted issuer, with all that its preset says, after one
-comment line that names its revision: "sallyport issuer add --replace" takes that as
-what an edited copy is based on.`,
+		Long: `Print the definition of a trusted issuer, after one comment line that names its
+revision: "sallyport issuer add --replace" takes that as what an edited copy is based
+on. What a preset means: "sallyport issuer presets NAME".`,
 		Example: `  sallyport issuer show github
   sallyport issuer show github >github.yaml`,
 		Args: arguments(cobra.ExactArgs(1)),
@@ -197,7 +197,7 @@ refused. The token is sent to the server, which neither keeps nor logs it.`,
 func checkIssuers(cmd *cobra.Command, c *client.Client, f *format, names []string) error {
 	reports := []client.IssuerReport{}
 	good := true
-	t := &table{head: []string{"ISSUER", "CHECK", "STATE", "FOUND", "CURE"}}
+	t := &table{head: []string{"ISSUER", "CHECK", "LEVEL", "FOUND", "CURE"}}
 	for _, name := range names {
 		r, err := c.CheckIssuer(cmd.Context(), name)
 		if err != nil {
@@ -206,11 +206,7 @@ func checkIssuers(cmd *cobra.Command, c *client.Client, f *format, names []strin
 		reports = append(reports, r)
 		good = good && r.Good
 		for _, found := range r.Findings {
-			state := "ok"
-			if found.Problem {
-				state = "PROBLEM"
-			}
-			t.add(r.Name, found.About, state, found.Text, found.Cure)
+			t.add(r.Name, found.About, found.Level, found.Text, found.Cure)
 		}
 	}
 	if err := f.write(cmd, reports, t); err != nil || good {

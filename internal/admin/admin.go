@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/federation/issuer"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/token"
@@ -32,6 +33,8 @@ type Deps struct {
 	// Ledger takes the events of refusals, and of what changes nothing.
 	Ledger *ledger.Recorder
 	Gate   Gate
+	// Issuers are those whose tokens are trusted.
+	Issuers *issuer.Set
 }
 
 // Options adjust New. The zero value works for tests.
@@ -41,6 +44,9 @@ type Options struct {
 	Realm func(r *http.Request) string
 	// Service is the name under which tokens are asked for.
 	Service string
+	// AllowPrivate are the hosts that definitions of issuers may name in
+	// allowPrivateAddresses.
+	AllowPrivate []string
 	// Logger gets one line for each change, and the errors that clients are not
 	// told; nil discards them.
 	Logger *slog.Logger

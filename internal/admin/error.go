@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/federation/issuer"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/token"
@@ -63,6 +64,10 @@ var meanings = []struct {
 	{account.ErrRetired, http.StatusConflict, "retired", "the name belonged to an account that was removed and that the policy still names; take it out of the policy first, or choose another"},
 	{account.ErrKeyName, http.StatusConflict, "exists", "the owner has another live key of that name; choose another name, or rotate that key"},
 	{account.ErrConflict, http.StatusPreconditionFailed, "conflict", "the policy was changed since the version this one is based on; look at the present one and apply again"},
+	{issuer.ErrUnknown, http.StatusNotFound, "not-found", "there is no such trusted issuer"},
+	{issuer.ErrExists, http.StatusConflict, "exists", "another trusted issuer has this name or URL"},
+	{issuer.ErrChanged, http.StatusPreconditionFailed, "conflict", "the definition was changed since the revision that this one is based on; look at the present one and replace that"},
+	{issuer.ErrFixed, http.StatusConflict, "fixed", "this issuer stands in the file that the server's federation.issuers_file names: change it there"},
 	{access.ErrBusy, http.StatusTooManyRequests, "busy", "too many passwords are being checked; come again later"},
 	{account.ErrBadCode, http.StatusForbidden, "wrong-code", "the one-time code is not valid: it was mistyped, used or replaced, or its time is over; ask for another one (sallyport user reset NAME)"},
 	{access.ErrBadCredential, http.StatusForbidden, "wrong-password", "the current password is not right"},
@@ -122,6 +127,13 @@ func (c *call) describe(err error) client.Problem {
 		p := problem(http.StatusBadRequest, "invalid", "the file is not valid and nobody was imported")
 		for _, at := range e.Lines {
 			p.Errors = append(p.Errors, client.FieldError{Line: at.Line, Detail: at.Reason})
+		}
+		return p
+	}
+	if e, ok := errors.AsType[*issuer.Invalid](err); ok {
+		p := problem(http.StatusBadRequest, "invalid", "the definition is not valid: "+e.Error())
+		if e.Cure != "" {
+			p.Detail += "; " + e.Cure
 		}
 		return p
 	}

@@ -173,6 +173,8 @@ var parameters = map[string]struct{ kind, text string }{
 	"name":       {"string", "The account's name; its slashes are written \"~\"."},
 	"group":      {"string", "The group's name; its slashes are written \"~\"."},
 	"member":     {"string", "An account, user:NAME or robot:NAME; the slashes of its name are written \"~\"."},
+	"issuer":     {"string", "The name of a trusted issuer."},
+	"preset":     {"string", "The name of a preset."},
 	"id":         {"string", "The id that a listing shows."},
 	"version":    {"integer", "The number of a version, from 1."},
 	"n":          {"integer", fmt.Sprintf("How many items at most, from 1 to %d, which is the default.", maxPage)},

@@ -23,7 +23,7 @@ var kinds = map[string]ledger.Kind{
 }
 
 // objects are the kinds of what a path names, by the first part of its pattern.
-var objects = map[string]string{"users": "user:", "robots": "robot:", "groups": "group:", "keys": "key:", "sessions": "session:", "signing-keys": "signing-key:"}
+var objects = map[string]string{"users": "user:", "robots": "robot:", "groups": "group:", "keys": "key:", "sessions": "session:", "signing-keys": "signing-key:", "issuers": "issuer:"}
 
 // methodActions are what a method does where the pattern does not end in a
 // word for it.

@@ -180,6 +180,43 @@ var routes = []route{
 	},
 
 	{
+		method: "GET", pattern: "/issuers", id: "listIssuers", summary: "List the issuers whose tokens are trusted, by name", who: holders(access.Operate, registry),
+		query: "n after", out: client.Page[client.Issuer]{}, serve: (*call).listIssuers,
+	},
+	{
+		method: "POST", pattern: "/issuers", id: "addIssuer", summary: "Trust the tokens of an issuer; what the policy gives its principals the caller must have or manage", who: holders(access.Operate, registry),
+		in: document{"application/yaml", "text/plain"}, out: client.IssuerDocument{}, status: 201, again: true, serve: (*call).addIssuer,
+	},
+	{
+		method: "GET", pattern: "/issuers/{issuer}", id: "getIssuer", summary: "Show the definition of a trusted issuer", who: holders(access.Operate, registry),
+		out: client.IssuerDocument{}, serve: (*call).getIssuer,
+	},
+	{
+		method: "PUT", pattern: "/issuers/{issuer}", id: "replaceIssuer", summary: "Replace the revision of a definition that If-Match names, and end what came of it", who: holders(access.Operate, registry),
+		header: "If-Match", in: document{"application/yaml", "text/plain"}, out: client.IssuerDocument{}, serve: (*call).replaceIssuer,
+	},
+	{
+		method: "DELETE", pattern: "/issuers/{issuer}", id: "removeIssuer", summary: "End the trust in an issuer, and what came of its tokens", who: holders(access.Operate, registry),
+		serve: (*call).removeIssuer,
+	},
+	{
+		method: "POST", pattern: "/issuers/{issuer}/check", id: "checkIssuer", summary: "Ask an issuer for its keys and list what was found", who: holders(access.Operate, registry),
+		out: client.IssuerReport{}, kind: quiet, serve: (*call).checkIssuer,
+	},
+	{
+		method: "POST", pattern: "/issuers/test", id: "testToken", summary: "Say what a token of a trusted issuer would prove", who: holders(access.Operate, registry),
+		in: client.TokenToTest{}, out: client.TokenVerdict{}, kind: quiet, serve: (*call).testToken,
+	},
+	{
+		method: "GET", pattern: "/issuer-presets", id: "listPresets", summary: "List the definitions for platforms, by name", who: holders(access.Operate, registry),
+		query: "n after", out: client.Page[client.IssuerPreset]{}, serve: (*call).listPresets,
+	},
+	{
+		method: "GET", pattern: "/issuer-presets/{preset}", id: "getPreset", summary: "Show the definition for a platform", who: holders(access.Operate, registry),
+		out: client.IssuerPreset{}, serve: (*call).getPreset,
+	},
+
+	{
 		method: "GET", pattern: "/gc", id: "sweepStatus", summary: "Show whether a sweep is running and what the last one did", who: holders(access.Operate, registry),
 		out: client.SweepStatus{}, serve: (*call).sweepStatus,
 	},

@@ -17,6 +17,7 @@ type Issuer struct {
 	Revision  string     `json:"revision"`         // of the definition; another one ends what came of its tokens
 	Author    string     `json:"author,omitempty"` // of one from the API
 	Changed   *time.Time `json:"changed,omitempty"`
+	Problem   string     `json:"problem,omitempty"` // why its tokens are refused after all
 }
 
 // An IssuerDocument is an issuer with its definition.
@@ -28,16 +29,17 @@ type IssuerDocument struct {
 // An IssuerReport is what the server found when it asked an issuer for its keys.
 type IssuerReport struct {
 	Name     string          `json:"name"`
-	Good     bool            `json:"good"` // no finding is a problem
+	URL      string          `json:"url"`
+	Good     bool            `json:"good"` // no finding is an error
 	Findings []IssuerFinding `json:"findings"`
 }
 
 // An IssuerFinding is one thing that was looked at.
 type IssuerFinding struct {
-	About   string `json:"about"` // "discovery", "keys", …
-	Problem bool   `json:"problem"`
-	Text    string `json:"text"`
-	Cure    string `json:"cure,omitempty"`
+	About string `json:"about"` // "discovery", "keys", …
+	Level string `json:"level"` // "ok", "warning", or "error": tokens are refused
+	Text  string `json:"text"`
+	Cure  string `json:"cure,omitempty"`
 }
 
 // A TokenToTest is the body of POST /issuers/test: a token of a trusted issuer.

@@ -94,7 +94,7 @@ type Tokens struct {
 	Lifetime        time.Duration `yaml:"lifetime" min:"300s" max:"1h" doc:"Life of an access token."`
 	SessionAbsolute time.Duration `yaml:"session_absolute" min:"1h" max:"8784h" doc:"Life of an identity token (docker login), however often it is used."`
 	SessionIdle     time.Duration `yaml:"session_idle" min:"1h" max:"8784h" doc:"An identity token that was not used for so long ends."`
-	JobSession      time.Duration `yaml:"job_session" unset:"a docker login with the token of a trusted issuer gets no identity token" min:"5m" max:"24h" doc:"Life of the identity token that the token of a trusted issuer is exchanged for (docker login in a job). It outlives the token that it was begun with."`
+	JobSession      time.Duration `yaml:"job_session" min:"5m" max:"24h" doc:"Longest life of an identity token for the token of a trusted issuer (docker login in a job). It outlives that token, and ends with the trust in the issuer."`
 	Services        []string      `yaml:"services" unset:"none" doc:"Other registries that use Sallyport as their token server: the audiences that tokens are issued for beside service. Sallyport itself takes no such token."`
 	KeyRotation     time.Duration `yaml:"key_rotation" unset:"only by hand: sallyport signing-key rotate" min:"1h" max:"17568h" doc:"Time from one signing key to the next."`
 	KeyPublishAhead time.Duration `yaml:"key_publish_ahead" min:"1m" max:"8784h" doc:"How long the next signing key is in the key set before it signs, so that others learn it in time. At most half of key_rotation."`
@@ -104,7 +104,7 @@ type Tokens struct {
 // Federation is whose tokens count beside our own.
 type Federation struct {
 	IssuersFile  string   `yaml:"issuers_file" unset:"none" doc:"File with trusted issuers, in the form of Kubernetes' AuthenticationConfiguration, beside those that are added with sallyport issuer. Reloaded when it changes. See docs/federation.md."`
-	AllowPrivate []string `yaml:"allow_private" unset:"none" doc:"Servers of issuers, HOST or HOST:PORT, that may be at an address inside our network, such as kubernetes.default.svc. All others must be public."`
+	AllowPrivate []string `yaml:"allow_private" unset:"none" doc:"Hosts, HOST or HOST:PORT, that issuers added with sallyport issuer may name in allowPrivateAddresses. Servers of issuers must else be at public addresses. Definitions in issuers_file need no entry here."`
 }
 
 // Signing is how the keys that sign access tokens rest.

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/distribution"
 	"github.com/sallyport/sallyport/internal/federation"
+	"github.com/sallyport/sallyport/internal/federation/issuer"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
@@ -33,6 +34,7 @@ type rooms struct {
 	tokens   *token.Service
 	registry registry.Registry
 	sweeper  *gc.Sweeper
+	issuers  *issuer.Set
 	// certificates is nil where no client authority is configured.
 	certificates *federation.Certificates
 }
@@ -83,13 +85,16 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if err := s.openClientAuthorities(); err != nil {
 		return err
 	}
+	if err := s.openIssuers(); err != nil {
+		return err
+	}
 	r.tokens, err = token.New(ctx, token.Deps{
 		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,
-		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(), Sealer: sealer,
+		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(), IDTokens: r.issuers, Sealer: sealer,
 	}, token.Options{
 		Issuer: issuer, Service: s.service, Services: c.Tokens.Services,
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
-		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle,
+		SessionAbsolute: c.Tokens.SessionAbsolute, SessionIdle: c.Tokens.SessionIdle, JobSession: c.Tokens.JobSession,
 		KeyRotation: c.Tokens.KeyRotation, KeyAhead: c.Tokens.KeyPublishAhead,
 		PasswordUse: passwordUse(c.Passwords),
 		Now:         s.now, Logger: s.log, Ledger: r.ledger,
@@ -177,8 +182,8 @@ func (r *rooms) doors(s *Server) doors {
 		jwks:  r.tokens.JWKS(),
 		admin: admin.New(admin.Deps{
 			Accounts: r.accounts, Tokens: r.tokens, Sweeper: r.sweeper, Gate: r.tokens,
-			Book: r.db.Ledger(), Ledger: r.ledger,
-		}, admin.Options{Realm: s.names.realm, Service: s.service, Logger: s.log}),
+			Book: r.db.Ledger(), Ledger: r.ledger, Issuers: r.issuers,
+		}, admin.Options{Realm: s.names.realm, Service: s.service, AllowPrivate: s.config.Federation.AllowPrivate, Logger: s.log}),
 	}
 }
 
@@ -193,6 +198,9 @@ func (r *rooms) close() error {
 	var errs []error
 	if r.tokens != nil {
 		errs = append(errs, r.tokens.Close())
+	}
+	if r.issuers != nil {
+		r.issuers.Close()
 	}
 	if r.accounts != nil {
 		errs = append(errs, r.accounts.Close())

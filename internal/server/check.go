@@ -26,6 +26,9 @@ func CheckFiles(c config.Config) error {
 			return err
 		}
 	}
+	if err := checkIssuersFile(c); err != nil {
+		return err
+	}
 	if c.Signing.KEKFile != "" {
 		if _, err := readKEKFile("signing.kek_file", c.Signing.KEKFile, 0o077); err != nil {
 			return err

@@ -60,6 +60,7 @@ func (m *metrics) watch(r *rooms, running func() int64, now func() time.Time, lo
 			Name: "sallyport_database_queries_total", Help: "Statements sent to the metadata database.",
 		}, func() float64 { return float64(r.db.Queries()) }),
 		&keyExpiry{list: r.accounts.EndingKeys, now: now, log: log},
+		&issuerKeys{set: r.issuers, now: now},
 	)
 }
 

@@ -43,14 +43,15 @@ type Server struct {
 	log     *slog.Logger
 	now     func() time.Time
 
-	main   socket
-	names  names
-	caFile string // the local CA, or ""
-	rooms  *rooms
-	front  *front
-	http   *http.Server
-	tls    *tls.Config // nil: plain HTTP
-	health struct {
+	main        socket
+	names       names
+	caFile      string // the local CA, or ""
+	rooms       *rooms
+	issuersFile *issuersFile
+	front       *front
+	http        *http.Server
+	tls         *tls.Config // nil: plain HTTP
+	health      struct {
 		socket socket // nil: none
 		http   *http.Server
 		state  *health
@@ -202,6 +203,7 @@ func (s *Server) Run(ctx context.Context) error {
 		working.Go(func() { sweepEvery(background, s.rooms.sweeper, interval, s.now, s.log) })
 	}
 	working.Go(func() { keepSigningKeys(background, s.rooms.tokens, s.log) })
+	working.Go(func() { s.issuersFile.follow(background, s.rooms.issuers) })
 	if keep := s.config.Audit.Retention; keep > 0 {
 		working.Go(func() { forgetEvents(background, s.rooms.db.Ledger(), keep, s.now, s.log) })
 	}
