@@ -41,6 +41,7 @@ func TestAdmin(t *testing.T) {
 	t.Run("docs of the command line", testCLIDocs)
 	t.Run("docs of the API", testAPIDocs)
 	t.Run("docs of the token server", testTokenServerDocs)
+	t.Run("docs of federation", testFederationDocs)
 }
 
 // adminPassword is the first password of every server's administrator. All
@@ -81,6 +82,9 @@ func startServer(dir string) (*testServer, error) {
 	s := &testServer{dir: dir, address: address, exited: make(chan error, 1)}
 	s.cmd = exec.Command("sallyport", "serve", "--data", filepath.Join(dir, "data"), "--listen", address,
 		"--health-listen", health, "--log-format", "json", "--admin-password-file", password)
+	if config := filepath.Join(dir, "sallyport.yaml"); exists(config) {
+		s.cmd.Args = append(s.cmd.Args, "--config", config)
+	}
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -103,6 +107,11 @@ func startServer(dir string) (*testServer, error) {
 	s.cmd.Process.Kill()
 	<-s.exited
 	return nil, fmt.Errorf("the server was not ready after 30 s\n%s", &s.log)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // stop ends the server and reads its log for secrets (L-01).

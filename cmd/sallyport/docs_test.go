@@ -10,13 +10,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
+
+	ft "github.com/sallyport/sallyport/internal/federation/federationtest"
 )
 
 const (
-	cliDocs = "../../docs/cli.md"
-	apiDocs = "../../docs/api.md"
+	cliDocs        = "../../docs/cli.md"
+	apiDocs        = "../../docs/api.md"
+	federationDocs = "../../docs/federation.md"
 	// tokenServerDocs is about a registry beside ours, whose files are in
 	// /etc/distribution.
 	tokenServerDocs = "../../docs/token-server.md"
@@ -138,7 +142,13 @@ func testAPIDocs(t *testing.T) {
 // commands.
 func startForDocs(t *testing.T, commands ...string) *testServer {
 	t.Helper()
-	s, err := startServer(t.TempDir())
+	return startForDocsIn(t, t.TempDir(), commands...)
+}
+
+// startForDocsIn is startForDocs in a directory that may hold a configuration.
+func startForDocsIn(t *testing.T, dir string, commands ...string) *testServer {
+	t.Helper()
+	s, err := startServer(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +177,33 @@ func testTokenServerDocs(t *testing.T) {
 			t.Errorf("%s holds %q, %v", file, text, err)
 		}
 	}
+}
+
+// testFederationDocs runs docs/federation.md, with a stand-in for its issuer and a
+// token of a job in job.token.
+func testFederationDocs(t *testing.T) {
+	for _, tool := range []string{"curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("there is no %s here, which %s shows", tool, federationDocs)
+		}
+	}
+	issuer := ft.NewIssuer(t)
+	dir := t.TempDir()
+	page, err := os.ReadFile(federationDocs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := issuer.Token(t, time.Now(), 5*time.Minute, "registry.example.com", map[string]any{"sub": "job:web", "project": "web", "event": "push"})
+	for name, text := range map[string]string{
+		"sallyport.yaml": "federation: {allow_private: [127.0.0.1]}\n",
+		"page.md":        strings.ReplaceAll(string(page), "https://ci.example.com", issuer.URL),
+		"ci-ca.pem":      issuer.CA, "job.token": token,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runDocs(t, filepath.Join(dir, "page.md"), startForDocsIn(t, dir))
 }
 
 // shell returns a command of a shell in the server's directory, with its own

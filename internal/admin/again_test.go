@@ -44,6 +44,9 @@ var repeated = []struct {
 	{"POST /signing-keys", "", req{path: "/signing-keys", body: `{"now":false}`}, nil, 200, 200, "", true},
 	{"POST /signing-keys", "at once", req{path: "/signing-keys", body: `{"now":true}`}, nil, 200, 200, "", true},
 	{"DELETE /signing-keys/{id}", "", req{path: "/signing-keys/{it}"}, nextSigningKey, 204, 404, "not-found", false},
+	{"POST /issuers", "", req{path: "/issuers", body: definition("ci"), contentType: "application/yaml"}, nil, 201, 200, "", true},
+	{"PUT /issuers/{issuer}", "", req{path: "/issuers/ci", body: definition("ci") + "sessions: 5m\n", contentType: "application/yaml", ifMatch: "{it}"}, issuerTag, 200, 412, "conflict", false},
+	{"DELETE /issuers/{issuer}", "", req{path: "/issuers/ci"}, nil, 204, 404, "not-found", false},
 	{"POST /gc", "", req{path: "/gc", body: `{"dryRun":true}`}, nil, 200, 200, "", false},
 }
 
@@ -61,6 +64,7 @@ func TestRepeated(t *testing.T) {
 			root := f.as("admin")
 			r.method, _, _ = strings.Cut(r.route, " ")
 			r.path, r.body = strings.ReplaceAll(r.path, "{it}", it), strings.ReplaceAll(r.body, "{it}", it)
+			r.ifMatch = strings.ReplaceAll(r.ifMatch, "{it}", it)
 			w := f.do(root, r.req)
 			one, first, between := w.Body.String(), w.Code, f.state()
 			w = f.do(root, r.req)

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/admin"
 	"github.com/sallyport/sallyport/internal/blob/file"
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/federation/issuer"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
@@ -103,11 +104,15 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	blobs, err := file.New(t.TempDir(), file.Options{})
 	f.ok(err)
 	t.Cleanup(func() { blobs.Close() })
+	issuers, err := issuer.New(issuer.Deps{Store: db.Issuers(), Changes: db}, issuer.Options{Now: f.clock, Logger: logger, Audience: service})
+	f.ok(err)
+	t.Cleanup(issuers.Close)
 	f.api = admin.New(admin.Deps{
+		Issuers:  issuers,
 		Accounts: f.accounts, Tokens: f.tokens, Gate: f.tokens, Book: db.Ledger(), Ledger: f.ledger,
 		Sweeper: gc.New(db.Sweeps(), blobs, gc.Options{Now: f.clock, Logger: logger}),
 	}, admin.Options{
-		Realm: func(*http.Request) string { return realm }, Service: service, Logger: logger,
+		Realm: func(*http.Request) string { return realm }, Service: service, Logger: logger, AllowPrivate: []string{"ci.inside"},
 	})
 	return f
 }

@@ -41,6 +41,11 @@ var swapped = []struct {
 	{"DELETE /sessions/{id}", "session", req{path: "/sessions/{thing}"}, 404},
 	{"GET /policy/versions/{version}", "version", req{path: "/policy/versions/{thing}"}, 403},
 	{"DELETE /signing-keys/{id}", "signing", req{path: "/signing-keys/{thing}"}, 403},
+	{"GET /issuers/{issuer}", "issuer", req{path: "/issuers/{thing}"}, 403},
+	{"PUT /issuers/{issuer}", "issuer", req{path: "/issuers/{thing}", body: definition("{thing}"), contentType: "application/yaml", ifMatch: `"1"`}, 403},
+	{"DELETE /issuers/{issuer}", "issuer", req{path: "/issuers/{thing}"}, 403},
+	{"POST /issuers/{issuer}/check", "issuer", req{path: "/issuers/{thing}/check"}, 403},
+	{"GET /issuer-presets/{preset}", "preset", req{path: "/issuer-presets/{thing}"}, 403},
 	// Things that are named elsewhere than in the path.
 	{"GET /keys", "robot", req{path: "/keys?owner=robot:{thing}"}, 403},
 	{"GET /keys", "key", req{path: "/keys?owner=all&after={thing}"}, 400},
@@ -106,6 +111,7 @@ func (f *fixture) otherPart() (real, none map[string]string) {
 		f.ok(err)
 	}
 	f.want(root, 201, req{method: "POST", path: "/robots", body: `{"name":"team-b/ci"}`})
+	f.want(root, 201, req{method: "POST", path: "/issuers", body: definition("theirs"), contentType: "application/yaml"})
 	f.want(root, 204, req{method: "PUT", path: "/groups/team-b~dev/members/robot:team-b~ci"})
 	k, secret, err := f.accounts.CreateKey(f.t.Context(), robot("team-b/ci"), account.NewKey{})
 	f.ok(err)
@@ -117,11 +123,11 @@ func (f *fixture) otherPart() (real, none map[string]string) {
 	f.ok(err)
 	real = map[string]string{
 		"user": "team-b/zoe", "robot": "team-b/ci", "group": "team-b/dev", "repository": "team-b/app",
-		"key": k.ID, "session": sessions[0].ID, "version": "2", "signing": keys[0].ID, "sum": fmt.Sprintf("%x", secret.Sum()),
+		"key": k.ID, "session": sessions[0].ID, "version": "2", "signing": keys[0].ID, "issuer": "theirs", "preset": "github", "sum": fmt.Sprintf("%x", secret.Sum()),
 	}
 	none = map[string]string{
 		"user": "team-b/zac", "robot": "team-b/cd", "group": "team-b/ops", "repository": "team-b/none",
-		"key": strings.Repeat("a", len(k.ID)), "session": strings.Repeat("a", len(k.ID)), "version": "9", "signing": "none",
+		"key": strings.Repeat("a", len(k.ID)), "session": strings.Repeat("a", len(k.ID)), "version": "9", "signing": "none", "issuer": "no-one", "preset": "none",
 		"sum": strings.Repeat("0", 64),
 	}
 	return real, none

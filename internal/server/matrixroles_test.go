@@ -96,6 +96,7 @@ type credential struct {
 type matrix struct {
 	t *testing.T
 	*server.Server
+	log           *lines
 	front, health http.Handler
 	n             int // of requests that a row made
 	credentials   map[string]map[byte]credential
@@ -171,7 +172,8 @@ func startMatrix(t *testing.T, change ...func(*config.Config)) *matrix {
 	authority := filepath.Join(t.TempDir(), "clients.pem")
 	ft.Write(t, authority, ft.PEM(m.ca))
 	c.TLS.ClientAuthorities = []config.ClientAuthority{{Name: "matrix", CA: authority, Identity: "spiffe"}}
-	m.Server = start(t, c, server.Options{Now: m.now}).Server
+	run := start(t, c, server.Options{Now: m.now})
+	m.Server, m.log = run.Server, &run.log
 	m.front, m.health = m.Handlers()
 	return m
 }

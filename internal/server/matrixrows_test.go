@@ -129,8 +129,22 @@ var matrixRows = []matrixRow{
 	{route: "rotateSigningKey", method: "POST", target: "/api/v1/signing-keys", body: `{"now":false}`, header: jsonBody},
 	{route: "revokeSigningKey", method: "DELETE", target: "/api/v1/signing-keys/none"},
 	{route: "showKeySet", method: "GET", target: "/api/v1/signing-keys/jwks"},
+	{route: "listIssuers", method: "GET", target: "/api/v1/issuers"},
+	{route: "addIssuer", method: "POST", target: "/api/v1/issuers", note: "a good one", body: matrixIssuer("matrix-{n}"), header: "Content-Type: application/yaml"},
+	{route: "getIssuer", method: "GET", target: "/api/v1/issuers/none"},
+	{route: "replaceIssuer", method: "PUT", target: "/api/v1/issuers/none", body: matrixIssuer("none"), header: "Content-Type: application/yaml\nIf-Match: \"1\""},
+	{route: "removeIssuer", method: "DELETE", target: "/api/v1/issuers/none"},
+	{route: "checkIssuer", method: "POST", target: "/api/v1/issuers/none/check"},
+	{route: "testToken", method: "POST", target: "/api/v1/issuers/test", body: `{"token":"a.b.c"}`, header: jsonBody},
+	{route: "listPresets", method: "GET", target: "/api/v1/issuer-presets"},
+	{route: "getPreset", method: "GET", target: "/api/v1/issuer-presets/github"},
 	{route: "sweepStatus", method: "GET", target: "/api/v1/gc"},
 	{route: "sweep", method: "POST", target: "/api/v1/gc", body: `{"dryRun":true}`, header: jsonBody},
+}
+
+// matrixIssuer is a definition that nobody asks for keys.
+func matrixIssuer(name string) string {
+	return "name: " + name + "\nissuer: {url: \"https://" + name + ".ci.test\", audiences: [jobs]}\nclaimMappings: {username: {claim: sub, prefix: \"\"}}\n"
 }
 
 // keyOf makes an access key and returns its id.
