@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/admin"
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/federation/issuer"
 	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/metadata/metadatatest"
@@ -221,7 +222,12 @@ func (f *fixture) changing() []req {
 	f.ok(f.accounts.AddMember(f.t.Context(), "testers", ci))
 	_, code, err := f.accounts.ResetPassword(f.t.Context(), "mallory")
 	f.ok(err)
+	d, err := issuer.Parse([]byte(definition("old")))
+	f.ok(err)
+	f.ok(f.db.Issuers().SaveIssuer(f.t.Context(), issuer.Stored{Name: "old", Document: d.YAML(), Changed: f.clock()}, ""))
 	own := map[string]req{
+		"PUT /issuers/{issuer}":                   {path: "/issuers/old", body: definition("old") + "sessions: 5m\n", contentType: "application/yaml", ifMatch: `"` + d.Revision() + `"`},
+		"DELETE /issuers/{issuer}":                {path: "/issuers/old"},
 		"POST /password-resets":                   {path: "/password-resets", body: body(`{"code":%q,"password":"four horses in a barn"}`, code.Reveal())},
 		"POST /htpasswd":                          {path: "/htpasswd", body: "erin:$2y$04$7RQ8mXkJ4mUqPHC7wCOiOe4mdFBCwgPDmpJqp5ZBzWkZpUbK0xK0a\n", contentType: "text/plain"},
 		"PATCH /users/{name}":                     {path: "/users/alice", body: `{"disabled":true}`},

@@ -7,10 +7,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/client"
 	"github.com/sallyport/sallyport/internal/config"
 	ft "github.com/sallyport/sallyport/internal/federation/federationtest"
 	"github.com/sallyport/sallyport/internal/ledger"
@@ -193,13 +195,11 @@ func (f federated) refusals(t *testing.T) {
 // record: the events say who, how and with which claims, and why one was denied;
 // no event and no line of the log holds a token.
 func (f federated) record(t *testing.T) {
-	logins := f.events("/audit?what=token&n=100")
-	found, denied := false, ""
-	for _, e := range logins {
-		found = found || e.Principal == "external:job:web ("+f.issuer.URL+")" && e.Method == "id-token" && strings.Contains(fmt.Sprint(e.Detail), "web")
-	}
-	if !found {
-		t.Errorf("no event says that a job got a token: %+v", logins)
+	logins, denied := f.events("/audit?what=login&n=100"), ""
+	if !slices.ContainsFunc(logins, func(e client.AuditEvent) bool {
+		return e.Principal == "external:job:web ("+f.issuer.URL+")" && e.Method == "id-token" && e.Claims["project"] == "web"
+	}) {
+		t.Errorf("no event says that a job logged in: %+v", logins)
 	}
 	for _, e := range f.events("/audit?denied=true&n=100") {
 		if strings.HasPrefix(e.Principal, "external:job:shop ") && e.Reason == ledger.ByPolicy {
