@@ -31,6 +31,7 @@ issuer:
   audiences: [`+s.Host+`]
   certificateAuthority: |
     `+indented(issuer.CA)+`
+allowPrivateAddresses: [127.0.0.1]
 claimMappings:
   username: {claim: sub, prefix: ""}
   extra: [{key: ci.test/project, valueExpression: claims.project}]
