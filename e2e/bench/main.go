@@ -64,7 +64,7 @@ func (b *bench) main(only string) error {
 	for _, f := range []struct {
 		name string
 		run  func() error
-	}{{"logins", b.logins}, {"flood", b.flood}, {"decisions", b.decisions}, {"revoke", b.revoke}, {"lists", b.lists}, {"helper", b.helper}, {"footprint", b.footprint}} {
+	}{{"logins", b.logins}, {"flood", b.flood}, {"federation", b.federation}, {"decisions", b.decisions}, {"revoke", b.revoke}, {"lists", b.lists}, {"helper", b.helper}, {"footprint", b.footprint}} {
 		if strings.Contains(f.name, only) {
 			if err := f.run(); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
