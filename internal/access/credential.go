@@ -42,6 +42,9 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // Format redacts under every verb: without it %d would print the fields.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
+// MaxIDToken bounds an IDToken, in bytes: for who sends one and who is asked.
+const MaxIDToken = 16 << 10
+
 // A Credential is a Password, an AccessKey, an IDToken, a RefreshToken, a
 // ResetCode or a Certificate, and knows where it was presented.
 type Credential interface{ credential() }

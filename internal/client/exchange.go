@@ -18,10 +18,6 @@ const (
 	tokenType     = "urn:ietf:params:oauth:token-type:jwt"
 )
 
-// maxOutside bounds a token of another issuer, in bytes: what a server's token
-// service reads.
-const maxOutside = 32 << 10
-
 // ErrNotTrusted says that the server does not take a token of another issuer.
 var ErrNotTrusted = errors.New("the server does not accept this identity")
 
@@ -99,8 +95,8 @@ func exchange(ctx context.Context, l Login, outside Secret, form url.Values, o O
 // checkOutside keeps what is no token at all from being sent as one.
 func checkOutside(s Secret) error {
 	text := s.Reveal()
-	if len(text) > maxOutside {
-		return fmt.Errorf("the identity's token is longer than %d bytes", maxOutside)
+	if len(text) > access.MaxIDToken {
+		return fmt.Errorf("the identity's token is longer than %d bytes", access.MaxIDToken)
 	}
 	if parts := strings.Split(text, "."); len(parts) != 3 || strings.Trim(text, "-_.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
 		return errors.New("what was found as the identity's token is no JWT")

@@ -3,12 +3,14 @@ package credential_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/docker/docker-credential-helpers/credentials"
@@ -281,7 +283,12 @@ func TestUse(t *testing.T) {
 	if fmt.Sprint(was) != fmt.Sprint(is) {
 		t.Errorf("after taking it back: %s", text)
 	}
-	for _, bad := range []string{"[]", "{", `{"credHelpers":[]}`} {
+	must(t, os.WriteFile(real, []byte(`{"credhelpers":{"reg.test":"sallyport","gcr.io":"gcr"}}`), 0o600))
+	must(t, credential.Leave(path, nil))
+	if text, err := os.ReadFile(real); err != nil || strings.Contains(string(text), "sallyport") || !strings.Contains(string(text), `"gcr.io": "gcr"`) {
+		t.Errorf("of a name in another case: %s, %v", text, err)
+	}
+	for _, bad := range []string{"[]", "{", `{"credHelpers":[]}`, `{"credHelpers":{},"credhelpers":{}}`} {
 		must(t, os.WriteFile(real, []byte(bad), 0o600))
 		if _, err := credential.Use(path, []string{"reg.test"}); err == nil {
 			t.Errorf("%q was changed", bad)
@@ -289,6 +296,25 @@ func TestUse(t *testing.T) {
 		if text, _ := os.ReadFile(real); string(text) != bad {
 			t.Errorf("%q became %q", bad, text)
 		}
+	}
+}
+
+// TestUseHostile: what stands where docker's file belongs is not waited for, and
+// not read to its end.
+func TestUseHostile(t *testing.T) {
+	for name, put := range map[string]func(at string) error{
+		"FIFO": func(at string) error { return syscall.Mkfifo(at, 0o600) },
+		"huge": func(at string) error {
+			return errors.Join(os.WriteFile(at, nil, 0o600), os.Truncate(at, 1<<40))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			must(t, put(path))
+			if _, err := credential.Use(path, []string{"reg.test"}); err == nil {
+				t.Error("it was changed")
+			}
+		})
 	}
 }
 

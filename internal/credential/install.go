@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/client/dockerconfig"
 )
@@ -126,23 +127,17 @@ func edit(path string, change func(helpers map[string]json.RawMessage)) error {
 		path = real
 	}
 	all, helpers := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	text, err := dockerconfig.ReadText(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	case len(text) > dockerconfig.MaxSize:
-		return fmt.Errorf("%s is larger than %d bytes", path, dockerconfig.MaxSize)
 	}
 	if len(bytes.TrimSpace(text)) > 0 {
 		if err := json.Unmarshal(text, &all); err != nil {
 			return fmt.Errorf("%s is not an object of JSON: mend it first", path)
 		}
 	}
-	if old, ok := all["credHelpers"]; ok {
-		if err := json.Unmarshal(old, &helpers); err != nil {
-			return fmt.Errorf("credHelpers in %s is not an object: mend it first", path)
-		}
+	if err := takeHelpers(all, &helpers); err != nil {
+		return fmt.Errorf("credHelpers in %s %w: mend it first", path, err)
 	}
 	if helpers == nil {
 		helpers = map[string]json.RawMessage{}
@@ -152,7 +147,6 @@ func edit(path string, change func(helpers map[string]json.RawMessage)) error {
 	if len(helpers) == 0 && before == 0 {
 		return nil
 	}
-	delete(all, "credHelpers")
 	if len(helpers) > 0 {
 		if all["credHelpers"], err = json.Marshal(helpers); err != nil {
 			return err
@@ -166,6 +160,26 @@ func edit(path string, change func(helpers map[string]json.RawMessage)) error {
 		return err
 	}
 	return replace(path, append(out, '\n'))
+}
+
+// takeHelpers moves "credHelpers" out of a file's fields. The clients take it in
+// any case.
+func takeHelpers(all map[string]json.RawMessage, helpers *map[string]json.RawMessage) error {
+	found := false
+	for name, old := range all {
+		if !strings.EqualFold(name, "credHelpers") {
+			continue
+		}
+		if found {
+			return errors.New("stands there twice")
+		}
+		found = true
+		if json.Unmarshal(old, helpers) != nil {
+			return errors.New("is not an object")
+		}
+		delete(all, name)
+	}
+	return nil
 }
 
 // replace writes the file at once: readers meet the old or the new one.

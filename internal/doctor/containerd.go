@@ -54,16 +54,18 @@ func (e *exam) containerdConfig(f file) (secret bool, err error) {
 	if !decodeTOML(f.text, &c) {
 		return false, errDamaged
 	}
+	var dirs []string
 	plugins := inside(c, "plugins")
 	for _, name := range sortedKeys(plugins) {
 		registry := inside(plugins, name, "registry")
 		secret = e.criRegistry(f.path, registry) || secret
-		for _, dir := range strings.FieldsFunc(text(registry, "config_path"), func(r rune) bool { return r == ':' }) {
-			e.certificates(dir)
-		}
+		dirs = append(dirs, strings.FieldsFunc(text(registry, "config_path"), func(r rune) bool { return r == ':' })...)
+	}
+	for _, dir := range few(e, f.path, dirs) {
+		e.certificates(dir)
 	}
 	imports, _ := c["imports"].([]any)
-	for _, i := range imports {
+	for _, i := range few(e, f.path, imports) {
 		name, _ := i.(string)
 		if name != "" && !path.IsAbs(name) {
 			name = path.Join(path.Dir(f.path), name)
@@ -176,7 +178,7 @@ func (e *exam) header(place, server, name, value string) bool {
 	case strings.EqualFold(scheme, "Basic"):
 		e.entry(place, pairEntry(server, strings.TrimSpace(rest)), e.edit(place))
 	case strings.EqualFold(scheme, "Bearer"):
-		e.secret(held{place: place, entry: server, slot: bearerSlot, value: access.NewSecret(strings.TrimSpace(rest)), mend: e.edit(place)})
+		e.secret(held{place: place, entry: server, registry: server, slot: bearerSlot, value: access.NewSecret(strings.TrimSpace(rest)), mend: e.edit(place)})
 	case secretName.MatchString(name) || strings.EqualFold(name, "Authorization"):
 		e.tell(problem{id: "stray-secret", place: place, entry: server, reason: "the header " + show(name) + " holds a secret", mend: e.edit(place)})
 	default:
@@ -194,7 +196,7 @@ func (e *exam) nerdctl(f file) (bool, error) {
 		e.insecure(f.path, "every registry", "insecure_registry is true")
 	}
 	dirs, _ := c["hosts_dir"].([]any)
-	for _, d := range dirs {
+	for _, d := range few(e, f.path, dirs) {
 		if s, _ := d.(string); path.IsAbs(s) {
 			e.certificates(s)
 		}

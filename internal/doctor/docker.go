@@ -79,7 +79,7 @@ func (e *exam) entry(place string, entry dockerconfig.Entry, mend string) {
 	if entry.Fault != dockerconfig.Sound {
 		e.tell(problem{id: "entry-damaged", place: place, entry: entry.Registry, reason: string(entry.Fault), mend: mend})
 	}
-	h := held{place: place, entry: entry.Registry, user: entry.Username, mend: mend}
+	h := held{place: place, entry: entry.Registry, registry: entry.Registry, user: entry.Username, mend: mend}
 	h.slot, h.value = passwordSlot, entry.Password
 	e.secret(h)
 	h.slot, h.value = identitySlot, entry.IdentityToken
@@ -155,6 +155,9 @@ func onLoopback(registry string) bool {
 // certificates examines a directory of certs.d: of each registry its CAs (*.crt),
 // and the client's certificate and key.
 func (e *exam) certificates(dir string) {
+	if f, err := e.tree.resolve(dir); err != nil || !e.first(f.real+"/") {
+		return
+	}
 	for _, registry := range e.tree.list(dir) {
 		of := path.Join(dir, registry)
 		e.readAll(of, (*exam).caFile, ".crt")

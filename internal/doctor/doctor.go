@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -46,10 +47,11 @@ type Report struct {
 
 // Examine looks through a machine.
 func Examine(ctx context.Context, o Options) (Report, error) {
-	e, err := newExam(o)
+	e, err := newExam(ctx, o)
 	if err != nil {
 		return Report{}, err
 	}
+	defer e.tree.close()
 	for _, home := range e.homes(o) {
 		e.visit(home)
 		e.everyPlace()
@@ -57,8 +59,16 @@ func Examine(ctx context.Context, o Options) (Report, error) {
 	if e.own {
 		e.environment()
 	}
-	e.online(ctx, o)
-	out := Report{Findings: e.sorted(), Files: len(e.seen), More: e.more}
+	if e.tree.spent() {
+		e.tell(problem{id: "examination-cut", place: e.tree.root + "/", reason: fmt.Sprintf("there are more than %d files, %d MiB, or %d names on the way to them", maxFiles, maxBytes>>20, maxSteps)})
+	} else {
+		// The CAs that are trusted here are known.
+		e.online(ctx, o)
+	}
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	out := Report{Findings: e.sorted(), Files: e.files, More: e.more}
 	if o.Fix {
 		mend(out.Findings)
 	}
@@ -95,7 +105,8 @@ type exam struct {
 
 	findings []Finding
 	told     map[string]bool
-	seen     map[string]bool // files, by their real path
+	seen     map[string]bool // files and directories, by their real path, and names that were asked for
+	files    int             // that were read
 	more     bool
 	stored   bool   // a secret was found that could be done without
 	ours     []held // our own secrets
@@ -103,12 +114,16 @@ type exam struct {
 	logins   []client.Login
 }
 
-func newExam(o Options) (*exam, error) {
+func newExam(ctx context.Context, o Options) (*exam, error) {
 	if o.Root == "/" {
 		o.Root = ""
 	}
+	tree, err := newTree(ctx, strings.TrimSuffix(o.Root, "/"))
+	if err != nil {
+		return nil, err
+	}
 	e := &exam{
-		tree: &tree{root: strings.TrimSuffix(o.Root, "/")}, env: map[string]string{}, now: time.Now(), options: o.Client,
+		tree: tree, env: map[string]string{}, now: time.Now(), options: o.Client,
 		own: o.Root == "" && o.Home == "", told: map[string]bool{}, seen: map[string]bool{}, helpers: map[string]bool{},
 	}
 	if o.Now != nil {
@@ -172,23 +187,54 @@ var errDamaged = errors.New("it is not of the form that its client reads")
 
 // read examines the file at a path, if there is one and it was not examined yet.
 func (e *exam) read(name string, what reader) {
-	f, err := e.tree.open(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err == nil && e.seen[f.real]:
+	if !e.first("name " + name) {
 		return
-	case errors.Is(err, errOdd), errors.Is(err, errLarge), errors.Is(err, errLoop):
+	}
+	f, err := e.tree.resolve(name)
+	if err == nil {
+		if !e.first(f.real) {
+			return
+		}
+		f, err = e.tree.load(f)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, errSpent):
+		return
+	case errors.Is(err, errOdd), errors.Is(err, errLarge), errors.Is(err, errLoop), errors.Is(err, errDeep):
 		e.tell(problem{id: "file-damaged", place: name, reason: err.Error(), mend: "ls -lL " + e.at(name)})
 		return
 	case err != nil:
 		e.tell(problem{id: "file-unread", place: name, reason: cause(err)})
 		return
 	}
-	e.seen[f.real] = true
+	e.files++
 	secret, err := what(e, f)
 	if err != nil {
 		e.tell(problem{id: "file-damaged", place: name, reason: err.Error(), mend: e.edit(name)})
 	}
 	e.exposure(f, secret)
+}
+
+// first reports whether something is met for the first time: each home leads to
+// what is the machine's.
+func (e *exam) first(what string) bool {
+	if e.seen[what] {
+		return false
+	}
+	e.seen[what] = true
+	return true
+}
+
+// maxNamed bounds how many others one file may name.
+const maxNamed = 100
+
+// few returns the first of what a file names, and tells when there are more.
+func few[T any](e *exam, place string, named []T) []T {
+	if len(named) <= maxNamed {
+		return named
+	}
+	e.tell(problem{id: "examination-cut", place: place, reason: fmt.Sprintf("it names more than %d others", maxNamed)})
+	return named[:maxNamed]
 }
 
 // readAll examines the files of a directory whose names end so.

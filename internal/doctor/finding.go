@@ -46,6 +46,7 @@ var Kinds = []Kind{
 	{"file-symlink", Info, "A file with a secret is reached over a symbolic link."},
 	{"file-damaged", Medium, "A file is not of the form that its client reads."},
 	{"file-unread", Info, "A file could not be examined."},
+	{"examination-cut", Medium, "There is more than an examination reads: what comes after was not examined."},
 
 	{"password-stored", High, "A password is kept in the clear (base64 hides nothing)."},
 	{"key-stored", Medium, "An access key of Sallyport is kept in the clear: it can be revoked and ends by itself, but until then who copies it has it."},

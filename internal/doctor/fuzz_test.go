@@ -13,16 +13,17 @@ import (
 )
 
 // withPasswords are files of every form, with a password in each place where
-// clients keep one. NAME stands for any name.
+// clients keep one, and tokens where the name belongs. NAME stands for any name.
 var withPasswords = []struct{ path, text string }{
 	{"/root/.docker/config.json", `{"auths":{"NAME":{"auth":"` + pair("NAME") + `","username":"NAME","password":"` + canary + `","identitytoken":"` + canary + `","registrytoken":"` + canary + `"}},"credHelpers":{"NAME":"NAME"},"credsStore":"NAME","proxies":{"NAME":{"httpProxy":"http://NAME:` + canary + `@NAME"}},"HttpHeaders":{"NAME":"` + canary + `"}}`},
-	{"/root/.dockercfg", `{"NAME":{"auth":"` + pair("NAME") + `","email":"NAME"}}`},
+	{"/root/.dockercfg", `{"NAME":{"auth":"` + pair("NAME") + `","email":"NAME"},"token.test":{"auth":"` + b64(canary+":x-oauth-basic") + `","username":"` + canary + `"}}`},
+	{"/etc/containerd/config.d/1.toml", "[plugins.\"NAME\".registry.configs.\"NAME\".auth]\nusername=\"" + canary + "\"\npassword=\"x\"\n"},
 	{"/root/.config/containers/auth.json", `{"auths":{"NAME":{"auth":"` + b64(canary) + `"}}}`},
-	{"/root/.config/helm/repositories.yaml", "repositories:\n- name: \"NAME\"\n  url: \"https://NAME:" + canary + "@NAME\"\n  username: \"NAME\"\n  password: \"" + canary + "\"\n  insecure_skip_tls_verify: true\n"},
-	{"/root/.regctl/config.json", `{"hosts":{"NAME":{"tls":"insecure","user":"NAME","pass":"` + canary + `","token":"` + canary + `","clientKey":"` + canary + `","credHelper":"NAME"}}}`},
-	{"/root/.kube/config", "users:\n- name: \"NAME\"\n  user: {username: \"NAME\", password: \"" + canary + "\", token: \"" + canary + "\", client-key-data: \"" + canary + "\"}\n"},
+	{"/root/.config/helm/repositories.yaml", "repositories:\n- name: \"NAME\"\n  url: \"https://NAME:" + canary + "@NAME\"\n  username: \"" + canary + "\"\n  password: \"" + canary + "\"\n  insecure_skip_tls_verify: true\n"},
+	{"/root/.regctl/config.json", `{"hosts":{"NAME":{"tls":"insecure","user":"` + canary + `","pass":"` + canary + `","token":"` + canary + `","clientKey":"` + canary + `","credHelper":"NAME"}}}`},
+	{"/root/.kube/config", "users:\n- name: \"NAME\"\n  user: {username: \"" + canary + "\", password: \"" + canary + "\", token: \"" + canary + "\", client-key-data: \"" + canary + "\"}\n"},
 	{"/root/.config/sallyport/login.json", `{"servers":{"https://NAME":{"username":"NAME","realm":"https://NAME/token","service":"NAME","identityToken":"` + canary + `"}}}`},
-	{"/etc/containerd/config.toml", "[plugins.\"NAME\".registry.configs.\"NAME\".auth]\nusername=\"NAME\"\npassword=\"" + canary + "\"\nidentitytoken=\"" + canary + "\"\n[plugins.\"NAME\".registry.configs.\"NAME\".tls]\ninsecure_skip_verify=true\n"},
+	{"/etc/containerd/config.toml", "imports=['config.d/*']\n[plugins.\"NAME\".registry.configs.\"NAME\".auth]\nusername=\"NAME\"\npassword=\"" + canary + "\"\nidentitytoken=\"" + canary + "\"\n[plugins.\"NAME\".registry.configs.\"NAME\".tls]\ninsecure_skip_verify=true\n"},
 	{"/etc/containerd/certs.d/NAME/hosts.toml", "server=\"https://NAME:" + canary + "@NAME\"\nskip_verify=true\n[host.\"https://NAME:" + canary + "@NAME\"]\nskip_verify=true\n[host.\"https://NAME:" + canary + "@NAME\".header]\nauthorization=\"Basic " + pair("NAME") + "\"\nx-NAME-token=[\"" + canary + "\"]\n"},
 	{"/etc/docker/certs.d/NAME/client.key", canary},
 	{"/etc/docker/daemon.json", `{"insecure-registries":["https://NAME:` + canary + `@NAME"],"registry-mirrors":["http://NAME:` + canary + `@NAME"]}`},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"maps"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -14,15 +15,8 @@ import (
 
 // kubernetes examines what the kubelet reads, and kubectl.
 func (e *exam) kubernetes() {
-	e.read("/var/lib/kubelet/config.json", auths())
-	configs, bin := e.kubeletFlags()
-	for _, name := range configs {
-		of := func(e *exam, f file) (bool, error) { return e.providers(f, bin) }
-		if f, err := e.tree.resolve(name); err == nil && f.info.IsDir() {
-			e.readAll(name, of, ".json", ".yaml", ".yml")
-			continue
-		}
-		e.read(name, of)
+	if e.first("kubelet") {
+		e.kubelet()
 	}
 	names := []string{e.home + "/.kube/config", "/etc/kubernetes/admin.conf", "/etc/rancher/k3s/k3s.yaml"}
 	for _, name := range strings.Split(e.env["KUBECONFIG"], ":") {
@@ -32,6 +26,19 @@ func (e *exam) kubernetes() {
 	}
 	for _, name := range names {
 		e.read(name, (*exam).kubeconfig)
+	}
+}
+
+func (e *exam) kubelet() {
+	e.read("/var/lib/kubelet/config.json", auths())
+	configs, bin := e.kubeletFlags()
+	for _, name := range configs {
+		of := func(e *exam, f file) (bool, error) { return e.providers(f, bin) }
+		if f, err := e.tree.resolve(name); err == nil && f.info.IsDir() {
+			e.readAll(name, of, ".json", ".yaml", ".yml")
+			continue
+		}
+		e.read(name, of)
 	}
 }
 
@@ -53,7 +60,7 @@ func (e *exam) kubeletFlags() (configs []string, bin string) {
 		if err != nil {
 			continue
 		}
-		for _, m := range kubeletFlag.FindAllStringSubmatch(string(f.text), -1) {
+		for _, m := range few(e, name, kubeletFlag.FindAllStringSubmatch(string(f.text), maxNamed+1)) {
 			switch {
 			case m[1] == "bin-dir":
 				bin = m[2]
@@ -145,7 +152,11 @@ func (e *exam) helmRepositories(f file) (secret bool, err error) {
 	}
 	for _, r := range c.Repositories {
 		secret = secret || r.Password != ""
-		e.secret(held{place: f.path, entry: r.Name, user: r.Username, slot: passwordSlot, value: access.NewSecret(r.Password), mend: e.naming(f.path, "helm repo remove --repository-config "+e.at(f.path), r.Name)})
+		registry := ""
+		if u, err := url.Parse(r.URL); err == nil {
+			registry = u.Host
+		}
+		e.secret(held{place: f.path, entry: r.Name, registry: registry, user: r.Username, slot: passwordSlot, value: access.NewSecret(r.Password), mend: e.naming(f.path, "helm repo remove --repository-config "+e.at(f.path), r.Name)})
 		if r.Insecure || strings.HasPrefix(r.URL, "http://") {
 			e.insecure(f.path, r.URL, "it is taken without verifying its certificate, or over http://")
 		}
@@ -168,13 +179,13 @@ func (e *exam) regctl(f file) (secret bool, err error) {
 		return false, errDamaged
 	}
 	for _, name := range sortedKeys(c.Hosts) {
-		secret = e.regctlHost(f.path, name, c.Hosts[name]) || secret
+		secret = e.regctlHost(f.path, name, name, c.Hosts[name]) || secret
 	}
-	return e.regctlHost(f.path, "every registry", c.Default) || secret, nil
+	return e.regctlHost(f.path, "every registry", "", c.Default) || secret, nil
 }
 
-func (e *exam) regctlHost(place, name string, h regctlHost) (secret bool) {
-	of := held{place: place, entry: name, user: h.User, slot: passwordSlot, value: access.NewSecret(h.Pass), mend: e.logout(place, name, []string{"REGCTL_CONFIG=%F regctl registry logout"})}
+func (e *exam) regctlHost(place, name, registry string, h regctlHost) (secret bool) {
+	of := held{place: place, entry: name, registry: registry, user: h.User, slot: passwordSlot, value: access.NewSecret(h.Pass), mend: e.logout(place, name, []string{"REGCTL_CONFIG=%F regctl registry logout"})}
 	e.secret(of)
 	of.slot, of.value = identitySlot, access.NewSecret(h.Token)
 	e.secret(of)

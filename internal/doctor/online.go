@@ -46,12 +46,12 @@ func (e *exam) login(f file) (secret bool, err error) {
 			continue
 		}
 		e.logins = append(e.logins, l)
-		e.secret(held{place: f.path, entry: string(server), user: l.Username, slot: identitySlot, value: l.Token.Secret})
+		e.secret(held{place: f.path, entry: string(server), registry: string(server), user: l.Username, slot: identitySlot, value: l.Token.Secret})
 	}
 	for _, registry := range sortedKeys(all.Kept) {
 		k := all.Kept[registry]
 		secret = secret || !k.Secret.IsZero()
-		h := held{place: f.path, entry: registry, user: k.Username, slot: passwordSlot, value: k.Secret.Secret, mend: e.logout(f.path, registry, []string{"docker logout"})}
+		h := held{place: f.path, entry: registry, registry: registry, user: k.Username, slot: passwordSlot, value: k.Secret.Secret, mend: e.logout(f.path, registry, []string{"docker logout"})}
 		if k.Username == tokenUser {
 			h.slot = identitySlot
 		}
@@ -66,7 +66,7 @@ func (e *exam) online(ctx context.Context, o Options) {
 	servers := slices.Clone(o.Servers)
 	if o.Online {
 		for _, h := range e.ours {
-			if a, err := client.ParseAddress(dockerconfig.Host(h.entry)); err == nil && !slices.ContainsFunc(servers, func(s client.Address) bool { return host(s) == host(a) }) {
+			if a, err := client.ParseAddress(dockerconfig.Host(h.registry)); h.registry != "" && err == nil && !slices.ContainsFunc(servers, func(s client.Address) bool { return host(s) == host(a) }) {
 				servers = append(servers, e.known(a))
 			}
 		}
@@ -115,7 +115,7 @@ func (e *exam) server(ctx context.Context, a client.Address) {
 		return
 	}
 	for _, h := range e.ours {
-		if dockerconfig.Host(h.entry) == host(a) && e.ended(ctx, h, client.Login{Server: a, Username: h.user, Realm: p.Realm, Service: p.Service, CA: ca}) {
+		if dockerconfig.Host(h.registry) == host(a) && e.ended(ctx, h, client.Login{Server: a, Username: h.user, Realm: p.Realm, Service: p.Service, CA: ca}) {
 			mend := h.mend
 			if mend == "" {
 				mend = "sallyport login " + quote(string(a))

@@ -142,3 +142,40 @@ func TestServer(t *testing.T) {
 		})
 	}
 }
+
+// TestOnlineNames: a name that somebody gave to a repository or a user is no host,
+// even where it reads like one: nothing goes there.
+func TestOnlineNames(t *testing.T) {
+	asked := false
+	ca := newAuthority(t, "Test CA", time.Now().AddDate(1, 0, 0))
+	good := registry("https://SELF/token", 0)
+	host := ca.serve(t, "localhost", time.Now().AddDate(0, 2, 0), func(w http.ResponseWriter, r *http.Request) {
+		asked = true
+		good(w, r)
+	})
+	key := made(t, access.KeySecret)
+	helm := func(name, url string) machine {
+		return machine{"/root/.config/helm/repositories.yaml": "repositories:\n- {name: '" + name + "', url: '" + url + "', username: ci, password: " + key + "}\n"}
+	}
+	for name, c := range map[string]struct {
+		files machine
+		want  bool
+	}{
+		"a repository's name": {helm(host, "https://127.0.0.1:1/charts"), false},
+		"a repository's URL":  {helm("charts", "https://"+host+"/charts"), true},
+		"a path of it":        {helm("charts", "https://127.0.0.1:1/@"+host), false},
+		"a user of kubectl":   {machine{"/root/.kube/config": "users: [{name: '" + host + "', user: {username: ci, password: " + key + ", token: " + key + "}}]"}, false},
+		"docker's":            {machine{"/root/.docker/config.json": `{"auths":{"` + host + `":{"auth":"` + b64("ci:"+key) + `"}}}`}, true},
+		"regctl's":            {machine{"/root/.regctl/config.json": `{"hosts":{"` + host + `":{"user":"ci","pass":"` + key + `"}}}`}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.files["/etc/docker/certs.d/"+host+"/ca.crt"] = ca.pem()
+			asked = false
+			got, _ := examine(t, doctor.Options{Root: c.files.build(t), Now: time.Now, Online: true})
+			ended := slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "login-ended ") })
+			if asked != c.want || ended != c.want {
+				t.Errorf("asked %t, the key presented %t, want %t: %q", asked, ended, c.want, got)
+			}
+		})
+	}
+}

@@ -63,11 +63,15 @@ func quote(s string) string {
 // A held is a secret that stands somewhere.
 type held struct {
 	place string // file or variable
-	entry string // registry
-	user  string
-	slot  slot
-	value access.Secret
-	mend  string // the command that takes it away
+	entry string // whose it is: what is told
+	// registry is the key or the URL with the host that the secret is for; "" where
+	// the client has none, or calls it by a name that somebody chose. Only that host
+	// is ever asked about it.
+	registry string
+	user     string
+	slot     slot
+	value    access.Secret
+	mend     string // the command that takes it away
 }
 
 // A slot is where in an entry a secret stands.
@@ -79,7 +83,8 @@ const (
 	bearerSlot   slot = "bearer token"
 )
 
-// secret tells of a secret: which kind it is, and until when it is good.
+// secret tells of a secret: which kind it is, and until when it is good. The name
+// beside it is not told: GitHub and others have the token stand there.
 func (e *exam) secret(h held) {
 	if h.value.IsZero() {
 		return
@@ -88,31 +93,24 @@ func (e *exam) secret(h held) {
 	p := problem{place: h.place, entry: h.entry, mend: h.mend}
 	switch claims, isJWT := parseJWT(text); {
 	case access.KeySecret.Valid(text):
-		p.id, p.reason = "key-stored", "an access key of Sallyport"+of(h.user)
+		p.id, p.reason = "key-stored", "an access key of Sallyport"
 	case access.RefreshSecret.Valid(text):
-		p.id, p.reason, p.mend = "identity-stored", "an identity token of Sallyport"+of(h.user), ""
+		p.id, p.reason, p.mend = "identity-stored", "an identity token of Sallyport", ""
 	case isJWT:
 		p.id, p.reason = e.judge(claims)
-		p.reason = "a token" + claims.from() + of(h.user) + ", " + p.reason
+		p.reason = "a token" + claims.from() + ", " + p.reason
 	case h.slot == identitySlot:
-		p.id, p.reason, p.mend = "identity-stored", "an identity token"+of(h.user), ""
+		p.id, p.reason, p.mend = "identity-stored", "an identity token", ""
 	case h.slot == bearerSlot:
-		p.id, p.reason = "bearer-stored", "a bearer token"+of(h.user)
+		p.id, p.reason = "bearer-stored", "a bearer token"
 	default:
-		p.id, p.reason = "password-stored", "the password"+of(h.user)
+		p.id, p.reason = "password-stored", "the password"
 	}
 	e.tell(p)
 	e.stored = e.stored || p.id != "identity-stored"
 	if access.KeySecret.Valid(text) || access.RefreshSecret.Valid(text) {
 		e.ours = append(e.ours, h)
 	}
-}
-
-func of(user string) string {
-	if user == "" || user == tokenUser {
-		return ""
-	}
-	return " of " + show(user)
 }
 
 // jwtClaims are what is read of a token. Nothing of it is verified.

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// maxOutside bounds a token from elsewhere that is looked at, in bytes.
-	maxOutside = 16 << 10
 	// What a trusted issuer may say about somebody, since each of our tokens, each
 	// session and each event carries it: bytes, and a number.
 	maxClaims     = 40
@@ -110,8 +108,8 @@ func (s *Service) authenticateOutside(ctx context.Context, c access.IDToken) (ac
 	switch {
 	case s.deps.IDTokens == nil:
 		return access.Identity{}, refusedOutside("no issuer is trusted")
-	case len(text) > maxOutside:
-		return access.Identity{}, refusedOutside(fmt.Sprintf("it is longer than %d bytes", maxOutside))
+	case len(text) > access.MaxIDToken:
+		return access.Identity{}, refusedOutside(fmt.Sprintf("it is longer than %d bytes", access.MaxIDToken))
 	case !looksLikeJWT(text):
 		return access.Identity{}, refusedOutside("it is no JWT")
 	case s.isOurs(text):

@@ -32,10 +32,7 @@ const (
 	projected     = "/var/run/secrets/sallyport/token"
 )
 
-const (
-	maxToken = 32 << 10 // bytes
-	patience = 10 * time.Second
-)
+const patience = 10 * time.Second
 
 // ErrNone says that the environment gives no identity.
 var ErrNone = errors.New("the environment gives no identity")
@@ -80,7 +77,7 @@ func (f Finder) Token(ctx context.Context, identity, audience string) (client.Se
 		return client.Secret{}, err
 	}
 	token = strings.TrimSpace(token)
-	if token == "" || len(token) > maxToken {
+	if token == "" || len(token) > access.MaxIDToken {
 		return client.Secret{}, fmt.Errorf("the identity %s gives an empty token, or one that is too long", identity)
 	}
 	return client.Secret{Secret: access.NewSecret(token)}, nil
@@ -151,7 +148,7 @@ func readToken(path string) (string, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return "", fmt.Errorf("read the identity's token: %s is no regular file", path)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	b, err := io.ReadAll(io.LimitReader(f, access.MaxIDToken+1))
 	if err != nil {
 		return "", fmt.Errorf("read the identity's token: %w", err)
 	}

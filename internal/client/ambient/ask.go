@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/client"
 )
 
@@ -43,7 +44,7 @@ func ask(ctx context.Context, to string, header http.Header, direct bool) ([]byt
 		return nil, fmt.Errorf("ask %s for a token: %s", req.URL.Host, client.Printable(err.Error()))
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 2*maxToken))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 2*access.MaxIDToken))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("it answered %d", resp.StatusCode)
 	}

@@ -92,18 +92,7 @@ func Host(key string) string {
 
 // Read reads the file at path. Errors: fs.ErrNotExist.
 func Read(path string) (Config, error) {
-	// A FIFO without a writer would hold up who opens it.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return Config{}, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return Config{}, err
-	} else if !info.Mode().IsRegular() {
-		return Config{}, fmt.Errorf("%s is no regular file", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	b, err := ReadText(path)
 	if err != nil {
 		return Config{}, err
 	}
@@ -112,6 +101,30 @@ func Read(path string) (Config, error) {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// ReadText reads the file at path without understanding it. Errors:
+// fs.ErrNotExist, ErrTooLarge.
+func ReadText(path string) ([]byte, error) {
+	// A FIFO without a writer would hold up who opens it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(b) > MaxSize {
+		err = fmt.Errorf("%s: %w", path, ErrTooLarge)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Errors of Parse. They quote nothing of the file.

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/sallyport/sallyport/internal/access"
 )
 
 // Limits on a token.
 const (
-	maxToken  = 16 << 10 // bytes
-	maxHeader = 2 << 10
+	maxHeader = 2 << 10      // bytes
 	leeway    = time.Minute  // between the issuer's clock and ours (F-33)
 	lastTime  = 253402300799 // the end of the year 9999
 )
@@ -44,8 +45,8 @@ func parse(text string) (*parsed, error) {
 	strange := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 	}
-	if len(text) > maxToken || len(parts) != 3 || len(parts[0]) > maxHeader || strings.ContainsFunc(text, strange) {
-		return nil, refuse("present the token as the issuer gave it, without quotes or line ends", "it is not a signed token of at most %d bytes", maxToken)
+	if len(text) > access.MaxIDToken || len(parts) != 3 || len(parts[0]) > maxHeader || strings.ContainsFunc(text, strange) {
+		return nil, refuse("present the token as the issuer gave it, without quotes or line ends", "it is not a signed token of at most %d bytes", access.MaxIDToken)
 	}
 	raw := base64.RawURLEncoding.Strict()
 	head, err := raw.DecodeString(parts[0])
@@ -169,7 +170,7 @@ func (p *parsed) times(now time.Time, most time.Duration) (time.Time, error) {
 	case !now.Before(exp.Add(leeway)):
 		return time.Time{}, &refusal{reason: "it ended at " + exp.UTC().Format(time.RFC3339), cure: "get a new token shortly before it is used", expired: true}
 	case exp.Sub(begin) > most:
-		return time.Time{}, refuse("let the job ask for a shorter one, or write maxTokenLife", "it is made for %s; the limit is %s", exp.Sub(begin), most)
+		return time.Time{}, refuse("let the job ask for a shorter one, or write access.MaxIDTokenLife", "it is made for %s; the limit is %s", exp.Sub(begin), most)
 	}
 	return exp, nil
 }
