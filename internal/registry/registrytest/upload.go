@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"testing/iotest"
 
 	"github.com/sallyport/sallyport/internal/oci"
 	"github.com/sallyport/sallyport/internal/registry"
@@ -69,7 +68,16 @@ var uploadScenarios = []scenario{
 	{"upload goes on after a broken body", func(p *player) {
 		repo, b := p.repo("app"), random(64<<10)
 		u := p.start(repo)
-		broken := io.MultiReader(bytes.NewReader(b[:30000]), iotest.ErrReader(errors.New("the connection broke")))
+		// It breaks once the other side has begun with it: a request that is still
+		// on its way when the size is asked would come after the answer.
+		begun := readerFunc(func([]byte) (int, error) {
+			for {
+				if size, err := p.UploadSize(p.ctx, repo, u); size > 0 || err != nil {
+					return 0, errors.New("the connection broke")
+				}
+			}
+		})
+		broken := io.MultiReader(bytes.NewReader(b[:30000]), begun)
 		if _, err := p.AppendUpload(p.ctx, repo, u, registry.Chunk{At: 0, Body: broken}); err == nil {
 			p.Fatal("append of a broken body reports success")
 		}
@@ -150,3 +158,7 @@ var uploadScenarios = []scenario{
 		p.ok(err, "finish upload")
 	}},
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
