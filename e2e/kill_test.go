@@ -19,13 +19,16 @@ import (
 // pushes. Each next start needs no repair, nothing acknowledged is lost, and no
 // file differs from its digest.
 func TestKill(t *testing.T) {
-	t.Run("sqlite", func(t *testing.T) { killLoop(t, "", 200) })
-	t.Run("postgres", func(t *testing.T) { killLoop(t, metadatatest.Postgres(t), 30) })
+	t.Run("sqlite", func(t *testing.T) { killLoop(t, "", 200, 120) })
+	// A new server opens its connections to PostgreSQL first.
+	t.Run("postgres", func(t *testing.T) { killLoop(t, metadatatest.Postgres(t), 30, 600) })
 }
 
 const killPushers = 4
 
-func killLoop(t *testing.T, database string, rounds int) {
+// killLoop kills a server in each round, at some time within a window of
+// milliseconds after it is ready.
+func killLoop(t *testing.T, database string, rounds, window int) {
 	const seed = 20261123
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := newServer(t, serverOptions{Database: database})
@@ -41,7 +44,7 @@ func killLoop(t *testing.T, database string, rounds int) {
 		if err := p.check(); err != nil {
 			t.Fatalf("round %d (seed %d): %v\n%s", round, seed, err, tail(s.Log()))
 		}
-		stop := time.Duration(10+random.IntN(120)) * time.Millisecond
+		stop := time.Duration(10+random.IntN(window)) * time.Millisecond
 		var wg sync.WaitGroup
 		done := make(chan struct{})
 		for i := range killPushers {
