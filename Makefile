@@ -20,7 +20,7 @@ check:
 	go vet ./...
 	go test -short ./...
 
-# Everything but the benchmark and what test-all adds: cosign and helm.
+# Everything but the benchmark and what test-all adds: cosign, helm, the kubelet.
 test:
 	.ci/test
 

@@ -124,16 +124,23 @@ func apiOperations(t *testing.T) map[string]*regexp.Regexp {
 	return out
 }
 
-// testAPIDocs runs docs/api.md, with an access key in ci.key.
-func testAPIDocs(t *testing.T) {
+// needShown skips t where the programs that a document shows are missing, which is
+// a failure in CI.
+func needShown(t *testing.T, document string) {
+	t.Helper()
 	for _, tool := range []string{"curl", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") == "true" {
-				t.Fatalf("there is no %s here, which %s shows", tool, apiDocs)
+				t.Fatalf("there is no %s here, which %s shows", tool, document)
 			}
-			t.Skipf("there is no %s here, which %s shows", tool, apiDocs)
+			t.Skipf("there is no %s here, which %s shows", tool, document)
 		}
 	}
+}
+
+// testAPIDocs runs docs/api.md, with an access key in ci.key.
+func testAPIDocs(t *testing.T) {
+	needShown(t, apiDocs)
 	s := startForDocs(t, "sallyport robot add ci", "sallyport key create --for robot:ci >ci.key")
 	runDocs(t, apiDocs, s)
 }
@@ -182,11 +189,7 @@ func testTokenServerDocs(t *testing.T) {
 // testFederationDocs runs docs/federation.md, with a stand-in for its issuer and a
 // token of a job in job.token.
 func testFederationDocs(t *testing.T) {
-	for _, tool := range []string{"curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("there is no %s here, which %s shows", tool, federationDocs)
-		}
-	}
+	needShown(t, federationDocs)
 	issuer := ft.NewIssuer(t)
 	dir := t.TempDir()
 	page, err := os.ReadFile(federationDocs)
