@@ -282,6 +282,15 @@ func TestIssuersFile(t *testing.T) {
 	if w := f.send(r, false); w.Code != http.StatusConflict {
 		t.Errorf("removing what a file says: %d %s", w.Code, w.Body)
 	}
+	// What moves from the API to the file is trusted once it is gone there.
+	replace("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: []\n")
+	until("an empty file", func() bool { return names() == "" })
+	f.ask("POST", "/api/v1/issuers", strings.Replace(f.definition(), "allowPrivateAddresses: [127.0.0.1]\n", "", 1), "Bearer "+f.admin, "Content-Type", "application/yaml")
+	replace(whole)
+	until("a clash", func() bool { return strings.Contains(f.log.String(), "another issuer with this name") })
+	f.api("DELETE", "/issuers/ci", "")
+	until("no clash any more", func() bool { return names() == "ci " && f.exchange(f.job(t, "web"), "").status == 200 })
+	replace("kind: nonsense\n")
 	c := settings(t)
 	c.Federation.IssuersFile = file
 	if _, err := server.New(t.Context(), c, server.Options{}); err == nil || !strings.Contains(err.Error(), "federation.issuers_file") {

@@ -86,16 +86,20 @@ func (f *issuersFile) follow(ctx context.Context, set *issuer.Set) {
 	}
 }
 
-// look takes the file over if it is another one than at the last look.
+// look takes the file over if it is another one than at the last look, or could
+// not be then.
 func (f *issuersFile) look(ctx context.Context, set *issuer.Set) {
 	if now, err := os.Stat(f.path); err == nil && f.info != nil && sameFile(now, f.info) {
 		return
 	}
 	list, info, err := f.read()
+	later := false
 	if err == nil {
-		err = set.SetFixed(list)
+		later, err = set.SetFixed(ctx, list)
 	}
-	f.info = info
+	if f.info = info; later {
+		f.info = nil
+	}
 	if err != nil {
 		if f.said != err.Error() {
 			f.log.LogAttrs(ctx, slog.LevelError, "issuers_file not taken over, the last good one counts", slog.Any("err", err))

@@ -1,11 +1,18 @@
 package issuer
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // SetFixed takes over the definitions of the configured file after it has changed.
 // What came of one that is not there any more, or has changed, ends. Nothing is
-// taken over if one is wrong or clashes with another one. Errors carry a Hint.
-func (s *Set) SetFixed(list []Definition) error {
+// taken over if one is wrong or clashes with another one: errors carry a Hint, and
+// later is whether the same list may be taken over another time.
+func (s *Set) SetFixed(ctx context.Context, list []Definition) (later bool, err error) {
+	if _, err := s.load(ctx); err != nil { // what was removed just now clashes with nothing
+		return true, err
+	}
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	before := s.snapshot.Load()
@@ -17,17 +24,18 @@ func (s *Set) SetFixed(list []Definition) error {
 		}
 		t := s.trust(d)
 		t.fixed = true
-		if err := t.validate(); err != nil {
-			return within("issuer "+d.Name, err)
-		}
 		fixed = append(fixed, t)
 	}
 	for _, t := range fixed {
 		for _, other := range before.byName {
 			if !other.fixed && (other.definition.Name == t.definition.Name || other.url() == t.url()) {
-				c := &clash{fmt.Sprintf("there is another issuer with the name %s or the URL %s", t.definition.Name, t.url())}
-				return invalid("issuer "+t.definition.Name, c.Hint(), "%v", c)
+				return true, &clash{fmt.Sprintf("issuer %s: there is another issuer with this name or the URL %s", t.definition.Name, t.url())}
 			}
+		}
+	}
+	for _, t := range fixed {
+		if err := t.validate(); err != nil {
+			return false, within("issuer "+t.definition.Name, err)
 		}
 	}
 	var stored []Stored
@@ -38,5 +46,5 @@ func (s *Set) SetFixed(list []Definition) error {
 	}
 	s.fixed = fixed
 	s.snapshot.Store(s.assemble(before.generation, before, stored))
-	return nil
+	return false, nil
 }
