@@ -21,6 +21,10 @@ const (
 // ErrNotTrusted says that the server does not take a token of another issuer.
 var ErrNotTrusted = errors.New("the server does not accept this identity")
 
+// ErrOnlyAccess says that the server gives an identity no identity token: its
+// issuer's definition allows none, or has a token review.
+var ErrOnlyAccess = errors.New("only access tokens, and no identity token, are given to this identity")
+
 // Introduce asks a server for its token service, which must be its own, and for
 // the audience of its tokens. Nothing secret is sent. The login it returns has
 // no token yet. Errors: ErrForeignRealm.
@@ -50,11 +54,12 @@ type Grant struct {
 
 // ExchangeForIdentity has the server of l, from Introduce, answer a token of
 // another issuer with an identity token: one that every client can use, that
-// ends by itself, and that is not the outside token. Errors: ErrNotTrusted.
+// ends by itself, and that is not the outside token. Errors: ErrNotTrusted,
+// ErrOnlyAccess.
 func ExchangeForIdentity(ctx context.Context, l Login, outside Secret, o Options) (Grant, error) {
 	answer, err := exchange(ctx, l, outside, url.Values{"access_type": {"offline"}}, o)
 	if err == nil && answer.RefreshToken.IsZero() {
-		err = fmt.Errorf("%s gives this identity no identity token, only access tokens: use sallyport token", l.Server)
+		err = fmt.Errorf("%w by %s", ErrOnlyAccess, l.Server)
 	}
 	return Grant{answer.RefreshToken, answer.life()}, err
 }

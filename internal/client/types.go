@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -317,7 +318,7 @@ func (p *Problem) Error() string {
 		text = fmt.Sprintf("the server answered %d", p.Status)
 	}
 	text = Printable(text)
-	if p.RequestID != "" {
+	if p.RequestID != "" && !strings.Contains(text, p.RequestID) { // the token service says it itself
 		text += " (request " + Printable(p.RequestID) + ")"
 	}
 	return text

@@ -96,5 +96,8 @@ func (m Minter) Identity(ctx context.Context, host string) (client.Secret, bool,
 		return client.Secret{}, ok, err
 	}
 	grant, err := client.ExchangeForIdentity(ctx, l, outside, m.Options)
+	if errors.Is(err, client.ErrOnlyAccess) {
+		err = fmt.Errorf("%w: use sallyport token", err)
+	}
 	return grant.Token, true, err
 }

@@ -195,6 +195,9 @@ func (p Provider) secret(ctx context.Context, host string, account client.Secret
 	}
 	asked := p.Now()
 	grant, err := client.ExchangeForIdentity(ctx, l, outside, p.Options)
+	if errors.Is(err, client.ErrOnlyAccess) && p.Node == "" {
+		err = fmt.Errorf("%w: use --pass-through and cacheType: Token", err)
+	}
 	if err != nil {
 		return none, 0, err
 	}

@@ -33,6 +33,7 @@ type registry struct {
 	host, ca string
 	realm    string // as the challenge names it
 	status   int    // of an exchange
+	only     bool   // access tokens
 	seen     []string
 }
 
@@ -48,7 +49,7 @@ func newRegistry(t *testing.T) *registry {
 		case req.URL.Path == "/token" && req.FormValue("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange" &&
 			req.FormValue("subject_token_type") == "urn:ietf:params:oauth:token-type:jwt" && req.FormValue("service") == "reg.test" && req.Method == http.MethodPost:
 			answer := map[string]any{"access_token": "at of " + req.FormValue("subject_token") + " for " + req.FormValue("scope"), "expires_in": 300}
-			if req.FormValue("access_type") == "offline" {
+			if req.FormValue("access_type") == "offline" && !r.only {
 				answer["refresh_token"] = "idt of " + req.FormValue("subject_token")
 			}
 			w.WriteHeader(r.status)
@@ -176,6 +177,17 @@ func TestPinned(t *testing.T) {
 	r.realm, r.status = r.URL+"/token", http.StatusUnauthorized
 	if _, out, err := serve(t, p, request(r.host+"/a:1", jwt("a", time.Hour))); err == nil || out != "" {
 		t.Errorf("an identity that is refused: %q, %v", out, err)
+	}
+}
+
+// TestOnlyAccess: where the registry reviews tokens it gives no identity token, and
+// a pod's own token does.
+func TestOnlyAccess(t *testing.T) {
+	r := newRegistry(t)
+	r.only = true
+	p := credential.Provider{Hosts: []string{r.host}, CA: r.ca}
+	if _, out, err := serve(t, p, request(r.host+"/a:1", jwt("a", time.Hour))); err == nil || out != "" || !strings.Contains(err.Error(), "--pass-through") {
+		t.Errorf("answered %q, %v", out, err)
 	}
 }
 

@@ -323,6 +323,21 @@ func TestKeysForABearer(t *testing.T) {
 	}
 }
 
+// TestKeysForNobody: an API server that shows strangers no keys says so by 403.
+func TestKeysForNobody(t *testing.T) {
+	p := newProvider(t)
+	p.do(func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true })
+	for _, keys := range []*issuer.JWKS{nil, {URL: p.server.URL + "/openid/v1/jwks"}} {
+		r := newRoom(t, p.define("cluster", func(d *issuer.Definition) {
+			d.Issuer.URL, d.ClaimMappings, d.JWKS = "", issuer.Mappings{}, keys // the preset has them
+			d.Preset, d.Parameters = "kubernetes", map[string]string{"issuer": p.server.URL}
+		}))
+		if report, err := r.set.Check(t.Context(), "cluster"); err != nil || !strings.Contains(fmt.Sprint(report.Findings), "system:service-account-issuer-discovery") {
+			t.Errorf("%+v, %v", report, err)
+		}
+	}
+}
+
 // TestTakenBack: a key that the issuer took back proves nothing more once the keys
 // are old, however quiet it was, also for tokens that were verified before.
 func TestTakenBack(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/outbound"
 )
 
 // A Level says how bad a finding is.
@@ -112,7 +113,7 @@ func (s *Set) examineKeys(ctx context.Context, r *Report, t *trusted) {
 	if t.whole.JWKS == nil {
 		from, uri, err := t.whole.discover(ctx, t.line)
 		if err != nil {
-			r.fail("discovery", err)
+			r.fail("discovery", t.forbidden(err))
 			s.examineKept(r, t)
 			return
 		}
@@ -120,7 +121,7 @@ func (s *Set) examineKeys(ctx context.Context, r *Report, t *trusted) {
 	}
 	document, err := t.whole.fetchKeys(ctx, t.line)
 	if err != nil {
-		r.fail("keys", err)
+		r.fail("keys", t.forbidden(err))
 		s.examineKept(r, t)
 		return
 	}
@@ -137,6 +138,14 @@ func (s *Set) examineKeys(ctx context.Context, r *Report, t *trusted) {
 		names = append(names, fmt.Sprintf("%.80q", k.KeyID))
 	}
 	r.add("keys", Good, "", "%d keys: %s", len(names), strings.Join(names, ", "))
+}
+
+// forbidden is err with the cure for an API server that shows strangers nothing.
+func (t *trusted) forbidden(err error) error {
+	if status, ok := errors.AsType[outbound.Status](err); ok && (status == 401 || status == 403) && strings.HasPrefix(t.whole.Preset, "kubernetes") {
+		return refuse("bind the role system:service-account-issuer-discovery to the group system:unauthenticated", "%v", err)
+	}
+	return err
 }
 
 // examineClock compares our clock with that of the server that has the keys.
