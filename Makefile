@@ -20,7 +20,7 @@ check:
 	go vet ./...
 	go test -short ./...
 
-# Everything but the benchmark and what test-all adds: cosign, helm, the kubelet.
+# Everything but the benchmark and what test-all adds: cosign, helm, Kubernetes.
 test:
 	.ci/test
 

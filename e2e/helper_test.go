@@ -99,7 +99,7 @@ func forms(secrets ...string) [][]byte {
 	var out [][]byte
 	for _, s := range secrets {
 		out = append(out, []byte(s))
-		for _, user := range []string{"alice:", "<token>:", ":", ""} {
+		for _, user := range []string{"alice:", "kubernetes:", "sa:", "<token>:", ":", ""} {
 			out = append(out, []byte(strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(user+s)), "=")))
 		}
 	}
