@@ -46,7 +46,7 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 const MaxIDToken = 16 << 10
 
 // A Credential is a Password, an AccessKey, an IDToken, a RefreshToken, a
-// ResetCode or a Certificate, and knows where it was presented.
+// ResetCode, a Code, a DeviceCode or a Certificate, and knows where it was presented.
 type Credential interface{ credential() }
 
 type (
@@ -78,6 +78,20 @@ type (
 		Secret Secret
 		From   Origin
 	}
+	// Code is an authorization code (RFC 6749, 4.1), in the form of CodeSecret, with
+	// what shows that the one who brings it asked for it.
+	Code struct {
+		Secret   Secret
+		Verifier Secret // of PKCE (RFC 7636)
+		Redirect string // where it was brought to
+		From     Origin
+	}
+	// DeviceCode is what a program shows that waits for an approval (RFC 8628), in
+	// the form of DeviceSecret.
+	DeviceCode struct {
+		Secret Secret
+		From   Origin
+	}
 	// Certificate is a client certificate, whose key the other side of the
 	// connection has shown to hold, and what it sent along. It is not verified.
 	Certificate struct {
@@ -91,6 +105,8 @@ func (AccessKey) credential()    {}
 func (RefreshToken) credential() {}
 func (IDToken) credential()      {}
 func (ResetCode) credential()    {}
+func (Code) credential()         {}
+func (DeviceCode) credential()   {}
 func (Certificate) credential()  {}
 
 // ErrBadCredential is the whole answer to a wrong, revoked, expired, disabled

@@ -14,6 +14,8 @@ import (
 //	sallyport_key_ 30 base62 (178 bits)  6 base62 (CRC-32 of all before it)
 //	sallyport_idt_ 43 base62 (256 bits)  6 base62
 //	sallyport_rst_ 30 base62 (178 bits)  6 base62
+//	sallyport_aut_ 43 base62 (256 bits)  6 base62
+//	sallyport_dev_ 43 base62 (256 bits)  6 base62
 type SecretForm struct {
 	Prefix string
 	Random int // base62 characters of randomness
@@ -25,6 +27,8 @@ var (
 	KeySecret     = SecretForm{Prefix: "sallyport_key_", Random: 30}
 	RefreshSecret = SecretForm{Prefix: "sallyport_idt_", Random: 43}
 	ResetSecret   = SecretForm{Prefix: "sallyport_rst_", Random: 30} // sets a password once
+	CodeSecret    = SecretForm{Prefix: "sallyport_aut_", Random: 43} // what a browser brings a program that logs in
+	DeviceSecret  = SecretForm{Prefix: "sallyport_dev_", Random: 43} // with which a program waits for somebody's approval
 )
 
 const (

@@ -196,8 +196,11 @@ type Vouching interface {
 	// so: nobody else until patience is over.
 	BeginCheck(ctx context.Context, l Link, at time.Time, patience time.Duration) (bool, error)
 	// Withdraw takes away what the provider, which vouches no more, gave: groups,
-	// renewal, sessions. A link that it vouched for since is left alone.
+	// renewal, sessions, and that it ever vouched. A link that it vouched for since is left alone.
 	Withdraw(ctx context.Context, l Link, at time.Time) error
+	// KeepGroups takes away the groups that other providers than these gave. The
+	// generation advances when there are any.
+	KeepGroups(ctx context.Context, issuers []string) error
 	// Trespassers returns the name of an account, and of a local group, at or below
 	// the name of a provider which are not of that issuer; or "".
 	Trespassers(ctx context.Context, provider, issuer string) (account, group string, err error)

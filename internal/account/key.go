@@ -28,6 +28,9 @@ func (s accessKeys) Authenticate(ctx context.Context, c access.Credential) (acce
 	// Resolve judges the key: revoked, expired, its owner gone.
 	proof := access.Proof{Method: "key", KeyID: k.ID}
 	id, err := s.Resolve(ctx, k.AccountID, proof)
+	if err == nil {
+		err = s.Vouched(ctx, k.AccountID, k.ID)
+	}
 	if err == nil && !id.Narrowing.AllowsFrom(presented.From.Address) {
 		err = access.ErrWrongNetwork
 	}

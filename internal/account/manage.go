@@ -59,6 +59,12 @@ func (s *Service) free(ctx context.Context, n Name) error {
 	case !errors.Is(err, ErrUnknown):
 		return fmt.Errorf("find account: %w", err)
 	}
+	return s.refuseRetired(ctx, n)
+}
+
+// refuseRetired errors for the name of a removed account to which the policy still
+// gives something.
+func (s *Service) refuseRetired(ctx context.Context, n Name) error {
 	retired, err := s.dir.IsRetired(ctx, n.Name)
 	if err != nil {
 		return fmt.Errorf("find retired name: %w", err)

@@ -2,6 +2,8 @@ package account
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,8 +59,16 @@ type Sealer interface {
 }
 
 // CheckProviders errors when an account or group that is not theirs has a name
-// of a provider: it would be taken for one that the provider vouches for.
+// of a provider: it would be taken for one that the provider vouches for. It takes
+// away the groups that came of a provider that is there no more. Call it once.
 func (s *Service) CheckProviders(ctx context.Context) error {
+	var issuers []string
+	for _, p := range s.providers {
+		issuers = append(issuers, p.Issuer)
+	}
+	if err := s.dir.KeepGroups(ctx, issuers); err != nil {
+		return fmt.Errorf("take away the groups of providers that are gone: %w", err)
+	}
 	for _, p := range s.providers {
 		account, group, err := s.dir.Trespassers(ctx, p.Name, p.Issuer)
 		switch {
@@ -186,28 +196,42 @@ func (s *Service) addPerson(ctx context.Context, p Provider, o access.Outside, l
 	if !p.CreateAccounts {
 		return Account{}, ErrNoAccount
 	}
+	policy, err := s.Current(ctx)
+	if err != nil {
+		return Account{}, err
+	}
 	base := personName(p.Name, o)
 	for n := 1; n <= maxSuffix; n++ {
 		name := base
 		if n > 1 {
 			name += "-" + strconv.Itoa(n)
 		}
-		if free, err := s.neverUsed(ctx, name); err != nil || !free {
-			if err != nil {
-				return Account{}, err
-			}
-			continue
-		}
-		a, err := s.newAccount(Name{access.User, name}, "")
-		if err != nil {
+		switch free, err := s.neverUsed(ctx, name); {
+		case err != nil:
 			return Account{}, err
+		case !free:
+			continue
+		case policy.Mentions(access.User, name):
+			// Whoever comes first may not choose to be the one that is meant.
+			return Account{}, invalid("the policy gives rights to user:%s, who has never signed in; if that is you, an administrator says so: sallyport user link %s --issuer %s --subject %s", name, name, o.Issuer, o.Subject)
 		}
-		l.AccountID = a.UID
-		if err := s.dir.AddPerson(ctx, a, l); !errors.Is(err, ErrExists) {
+		a, err := s.makePerson(ctx, name, l)
+		if !errors.Is(err, ErrExists) {
 			return a, err
 		}
 	}
 	return Account{}, invalid("more than %d people of the provider are called %s", maxSuffix, base)
+}
+
+// makePerson makes the account of somebody whom l links to it. Errors: ErrExists;
+// ErrLinked; ErrGroups.
+func (s *Service) makePerson(ctx context.Context, name string, l Link) (Account, error) {
+	a, err := s.newAccount(Name{access.User, name}, "")
+	if err != nil {
+		return Account{}, err
+	}
+	l.AccountID = a.UID
+	return a, s.dir.AddPerson(ctx, a, l)
 }
 
 // neverUsed reports whether no account has or had the name: what the policy or a
@@ -227,17 +251,30 @@ func (s *Service) neverUsed(ctx context.Context, name string) (bool, error) {
 }
 
 // personName makes a name of what the provider calls somebody, with room for a
-// suffix.
+// suffix. What has to be changed to be a name also gets a mark of issuer and
+// subject: else somebody could choose a spelling that becomes another's name.
 func personName(provider string, o access.Outside) string {
-	for _, said := range []string{o.Name, o.Subject} {
-		if name := component(said, access.MaxName-len(provider)-len("/-1000")); name != "" {
-			return provider + "/" + name
-		}
+	room := access.MaxName - len(provider) - len("/-12345678-1000")
+	named := func(said string) (string, bool) {
+		name := provider + "/" + said
+		return name, len(said) <= room && !strings.Contains(said, "/") && access.ValidName(name) == nil
 	}
-	return provider + "/user"
+	plain := o.Name
+	if plain == "" {
+		plain = o.Subject
+	}
+	if name, ok := named(plain); ok {
+		return name
+	}
+	sum := sha256.Sum256([]byte(o.Issuer + "\x00" + o.Subject))
+	mark := "-" + hex.EncodeToString(sum[:4])
+	if name, ok := named(component(o.Name, room)); ok {
+		return name + mark
+	}
+	return provider + "/user" + mark
 }
 
-// component makes of s what can be one part of a name, at most n bytes, or "".
+// component makes of s what resembles one part of a name, at most n bytes.
 func component(s string, n int) string {
 	out := strings.Map(func(r rune) rune {
 		switch {
@@ -252,8 +289,9 @@ func component(s string, n int) string {
 	return strings.TrimRight(out[:min(len(out), n)], ".-_")
 }
 
-// Link lets who a provider calls subject sign in as an account that is there.
-// Errors: ErrUnknown; ErrLinked; *Invalid.
+// Link lets who a provider calls subject sign in as a person. One below the
+// provider's own name, who has not signed in yet, gets the account now. Errors:
+// ErrUnknown; ErrLinked; *Invalid.
 func (s *Service) Link(ctx context.Context, name, issuer, subject string) error {
 	p, ok := s.providerOf(issuer)
 	switch {
@@ -262,14 +300,31 @@ func (s *Service) Link(ctx context.Context, name, issuer, subject string) error 
 	case subject == "", len(subject) > maxSubject, !printable(subject):
 		return invalid("subject: 1 to %d bytes of printable text", maxSubject)
 	}
+	l := Link{Provider: p.Name, Issuer: issuer, Subject: subject}
 	a, err := s.find(ctx, Name{access.User, name})
-	if err != nil {
-		return err
+	switch {
+	case errors.Is(err, ErrUnknown) && strings.HasPrefix(name, p.Name+"/"):
+		err = s.addLinked(ctx, Name{access.User, name}, l)
+	case err == nil:
+		l.AccountID = a.UID
+		err = s.dir.AddLink(ctx, l)
 	}
-	if err := s.dir.AddLink(ctx, Link{AccountID: a.UID, Provider: p.Name, Issuer: issuer, Subject: subject}); err != nil {
+	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	return nil
+}
+
+// addLinked makes an account of a provider's, for who has not signed in yet.
+func (s *Service) addLinked(ctx context.Context, n Name, l Link) error {
+	if err := access.ValidName(n.Name); err != nil {
+		return invalidBecause(err)
+	}
+	if err := s.refuseRetired(ctx, n); err != nil {
+		return err
+	}
+	_, err := s.makePerson(ctx, n.Name, l)
+	return err
 }
 
 // Unlink undoes Link, and ends the account's sessions. Errors: ErrUnknown; *Invalid

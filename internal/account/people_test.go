@@ -2,6 +2,8 @@ package account_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +56,12 @@ func outside(subject, name string, groups ...string) access.Outside {
 	return access.Outside{Provider: "corp", Issuer: corp, Subject: subject, Name: name, Groups: groups}
 }
 
+// mark is what a name gets that had to be made to fit.
+func mark(subject string) string {
+	sum := sha256.Sum256([]byte(corp + "\x00" + subject))
+	return hex.EncodeToString(sum[:4])
+}
+
 func (f *fixture) signIn(o access.Outside) access.Identity {
 	f.t.Helper()
 	id, err := f.s.SignIn(f.ctx(), o)
@@ -79,22 +87,23 @@ func TestSignIn(t *testing.T) {
 		}
 		for _, c := range []struct{ subject, name, want string }{
 			{"1", "renamed", "corp/alice"},
-			{"2", "Alice", "corp/alice-2"},
-			{"3", "alice", "corp/alice-3"},
-			{"4", "a.b@corp.test", "corp/a.b-corp.test"},
-			{"5", "../admin", "corp/admin"},
+			{"2", "alice", "corp/alice-2"},
+			{"3", "Alice", "corp/alice-" + mark("3")},
+			{"4", "a.b@corp.test", "corp/a.b-corp.test-" + mark("4")},
+			{"5", "../admin", "corp/admin-" + mark("5")},
 			{"6", "", "corp/6"},
-			{"…7…", "…", "corp/7"},
-			{"…", "…", "corp/user"},
-			{"8", strings.Repeat("x", 500), "corp/" + strings.Repeat("x", access.MaxName-10)},
-			{"9", strings.Repeat("x", 500), "corp/" + strings.Repeat("x", access.MaxName-10) + "-2"},
+			{"7", "a/b", "corp/a-b-" + mark("7")},
+			{"…", "…", "corp/user-" + mark("…")},
+			{"…2", "", "corp/user-" + mark("…2")},
+			{"8", strings.Repeat("x", 500), "corp/" + strings.Repeat("x", access.MaxName-len("corp/-12345678-1000")) + "-" + mark("8")},
+			{"9", "..", "corp/user-" + mark("9")},
 		} {
 			if got := f.signIn(outside(c.subject, c.name)).Principal.Name; got != c.want {
 				t.Errorf("%q called %q is %s, want %s", c.subject, c.name, got, c.want)
 			}
 		}
 		f.ok(f.s.Remove(f.ctx(), user("corp/alice")))
-		if again := f.signIn(outside("1", "alice")).Principal; again.Name != "corp/alice-4" || again.UID == first.Principal.UID {
+		if again := f.signIn(outside("1", "alice")).Principal; again.Name != "corp/alice-3" || again.UID == first.Principal.UID {
 			t.Errorf("I-16 back as %s", again)
 		}
 		_, err := f.s.SignIn(f.ctx(), access.Outside{Provider: "other", Issuer: other, Subject: "1", Name: "alice"})
@@ -232,6 +241,26 @@ func TestTrespassers(t *testing.T) {
 	})
 }
 
+// TestGoneProvider: what a provider said means nothing where it is configured no more.
+func TestGoneProvider(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.people(nil)
+		f.signIn(outside("1", "alice", "dev"))
+		f.ok(f.s.AddMember(f.ctx(), "dev", user("corp/alice")))
+		before := f.generation()
+		f.ok(f.s.CheckProviders(f.ctx()))
+		if f.generation() != before {
+			t.Error("the generation moved although nothing changed")
+		}
+		f.s = f.service(account.Options{FailureFloor: floor})
+		f.ok(f.s.CheckProviders(f.ctx()))
+		a, err := f.s.Find(f.ctx(), user("corp/alice"))
+		if err != nil || strings.Join(a.Groups, " ") != "dev" || f.generation() == before {
+			t.Errorf("without the provider: groups %v (%v), generation %d after %d", a.Groups, err, f.generation(), before)
+		}
+	})
+}
+
 // TestLink: an administrator links by issuer and subject, and by nothing else.
 func TestLink(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
@@ -269,6 +298,38 @@ func TestLink(t *testing.T) {
 	})
 }
 
+// TestNamedByPolicy: nobody who comes first becomes the one whom the policy names;
+// an administrator says who that is.
+func TestNamedByPolicy(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		admin := f.bootstrap()
+		f.people(nil)
+		_, err := f.s.ApplyPolicy(f.ctx(), account.PolicyChange{Document: `version: 1
+rules:
+  - {who: ["group:admins"], may: [admin]}
+  - {who: ["user:corp/alice", "user:corp/bob-2"], what: ["**"], may: [pull]}
+`, Base: 1}, access.Authority{Identity: access.Identity{Principal: admin}})
+		f.ok(err)
+		_, err = f.s.SignIn(f.ctx(), outside("1", "alice"))
+		wantInvalid(t, err, "sallyport user link corp/alice --issuer "+corp+" --subject 1")
+		f.ok(f.s.Link(f.ctx(), "corp/alice", corp, "2"))
+		_, err = f.s.SignIn(f.ctx(), outside("1", "alice"))
+		if err != nil {
+			t.Errorf("another alice: %v", err)
+		}
+		if id := f.signIn(outside("2", "zoe", "dev")); id.Principal.Name != "corp/alice" || strings.Join(id.Principal.Groups, " ") != "corp/dev" {
+			t.Errorf("who was linked is %s in %v", id.Principal, id.Principal.Groups)
+		}
+		f.signIn(outside("3", "bob"))
+		_, err = f.s.SignIn(f.ctx(), outside("4", "bob"))
+		wantInvalid(t, err, "user:corp/bob-2")
+		wantError(t, f.s.Link(f.ctx(), "other/zoe", corp, "5"), account.ErrUnknown)
+		wantInvalid(t, f.s.Link(f.ctx(), "corp/Zoe", corp, "5"), "name")
+		f.ok(f.s.Remove(f.ctx(), user("corp/alice")))
+		wantError(t, f.s.Link(f.ctx(), "corp/alice", corp, "2"), account.ErrRetired)
+	})
+}
+
 // A step of a life with a provider.
 type step struct {
 	pass   time.Duration
@@ -302,7 +363,7 @@ func TestRecheck(t *testing.T) {
 			}},
 			{"refused", []step{
 				{time.Hour, refuse, access.ErrRevoked, "r1", ""},
-				{time.Hour, refuse, nil, "r1", ""}, // its sessions have ended; see TestWithdrawn
+				{0, refuse, access.ErrExpired, "r1", ""},
 			}},
 			{"for somebody else", []step{{time.Hour, stranger, access.ErrRevoked, "r1", ""}}},
 			{"down", []step{
@@ -375,6 +436,49 @@ func TestWithdrawn(t *testing.T) {
 		again := f.signIn(o)
 		if _, err := f.s.Resolve(f.ctx(), again.Principal.UID, again.Proof); err != nil {
 			t.Errorf("signed in anew: %v", err)
+		}
+	})
+}
+
+// TestKeysOfPeople: an access key outlives a sign-in, but not the provider's word.
+func TestKeysOfPeople(t *testing.T) {
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		left := func(access.Outside) (access.Outside, error) { return access.Outside{}, access.ErrBadCredential }
+		still := func(o access.Outside) (access.Outside, error) { return o, nil }
+		v := &voucher{answer: still}
+		f.people(v)
+		f.user("bob", "horses and batteries")
+		f.ok(f.s.Link(f.ctx(), "bob", corp, "2"))
+		o := outside("1", "alice")
+		o.Renewal = access.NewSecret("r1")
+		f.signIn(o)
+		f.signIn(outside("3", "carol"))
+		_, alice := f.key(user("corp/alice"), account.NewKey{})
+		_, bob := f.key(user("bob"), account.NewKey{})
+		_, carol := f.key(user("corp/carol"), account.NewKey{})
+		for _, c := range []struct {
+			name              string
+			pass              time.Duration
+			answer            func(access.Outside) (access.Outside, error)
+			alice, bob, carol error
+		}{
+			{"at first", 0, left, nil, nil, nil},
+			{"still there", time.Hour, still, nil, nil, nil},
+			{"too old to be believed", 11 * time.Hour, still, nil, nil, access.ErrExpired},
+			{"left", time.Hour, left, access.ErrRevoked, nil, access.ErrExpired},
+			{"still left", 0, still, access.ErrExpired, nil, access.ErrExpired},
+		} {
+			f.pass(c.pass)
+			v.answer = c.answer
+			for secret, want := range map[*access.Secret]error{&alice: c.alice, &bob: c.bob, &carol: c.carol} {
+				if _, err := f.present(*secret); !errors.Is(err, want) || want == nil && err != nil {
+					t.Errorf("%s: %v, want %v", c.name, err, want)
+				}
+			}
+		}
+		f.signIn(o)
+		if _, err := f.present(alice); err != nil {
+			t.Errorf("after a new sign-in: %v", err)
 		}
 	})
 }

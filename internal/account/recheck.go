@@ -36,6 +36,38 @@ func (s *Service) Recheck(ctx context.Context, issuer, subject string) error {
 	return err
 }
 
+// Vouched is Recheck for what proves an account otherwise, such as one of its keys:
+// if the account has no password, one of those who vouch for it still must. Errors:
+// as Recheck, and as Resolve.
+func (s *Service) Vouched(ctx context.Context, uid, keyID string) error {
+	r, err := s.resolve(ctx, uid, keyID)
+	if err != nil {
+		return err
+	}
+	for _, id := range r.vouchers {
+		if err = s.Recheck(ctx, id.issuer, id.subject); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// vouchersOf returns those without whose word an account is nobody's.
+func (s *Service) vouchersOf(ctx context.Context, a Account) ([]outsideID, error) {
+	if a.Kind != access.User || a.PasswordHash != "" {
+		return nil, nil
+	}
+	links, err := s.dir.Links(ctx, a.Name, a.Name)
+	if err != nil {
+		return nil, fmt.Errorf("find links: %w", err)
+	}
+	var out []outsideID
+	for _, l := range links[a.UID] {
+		out = append(out, outsideID{l.Issuer, l.Subject})
+	}
+	return out, nil
+}
+
 // age is how long ago that was; what is of the future is not younger than now.
 func (s *Service) age(t time.Time) time.Duration { return max(s.now().Sub(t), 0) }
 
@@ -83,6 +115,7 @@ func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
 	})
 	switch {
 	case errors.Is(err, access.ErrBadCredential), err == nil && (o.Issuer != l.Issuer || o.Subject != l.Subject):
+		s.vouches.Invalidate(outsideID{l.Issuer, l.Subject})
 		if err := s.dir.Withdraw(ctx, l, s.now()); err != nil {
 			return l, fmt.Errorf("withdraw what a provider gave: %w", err)
 		}

@@ -34,7 +34,7 @@ func (s *Service) CheckPassword(name string, password access.Secret) error {
 		return invalid("the password is %d bytes long; use at most %d", len(p), MaxPassword)
 	case strings.ContainsAny(p, "\x00\r\n"):
 		return invalid("the password holds a line break or a NUL, which no client can send")
-	case access.KeySecret.Claims(p), access.RefreshSecret.Claims(p), access.ResetSecret.Claims(p),
+	case access.KeySecret.Claims(p), access.RefreshSecret.Claims(p), access.ResetSecret.Claims(p), access.CodeSecret.Claims(p), access.DeviceSecret.Claims(p),
 		strings.HasPrefix(p, "eyJ") && strings.Count(p, ".") == 2:
 		return invalid("the password looks like an access key, a code or a token, and would be taken for one at login; choose another")
 	case isCommon(joined(p)):

@@ -108,6 +108,9 @@ type identityKey struct{ uid, keyID string }
 type resolved struct {
 	identity    access.Identity
 	passwordSet time.Time
+	// vouchers are those without whose word it is nobody's: of an account that has
+	// no password.
+	vouchers []outsideID
 }
 
 // New returns a service on dir.
@@ -157,29 +160,36 @@ func (s *Service) Hashes() int64 { return s.hashing.count.Load() }
 // removed or disabled, the password that was proven replaced, or the key is
 // removed, revoked or expired, or another's.
 func (s *Service) Resolve(ctx context.Context, uid string, proof access.Proof) (access.Identity, error) {
-	generation, err := s.changes.Generation(ctx)
+	r, err := s.resolve(ctx, uid, proof.KeyID)
 	if err != nil {
-		return access.Identity{}, fmt.Errorf("read generation: %w", err)
+		return access.Identity{}, err
 	}
-	at := identityKey{uid, proof.KeyID}
-	known, ok := s.identities.GetIfPresent(at)
-	if !ok || known.generation != generation {
-		r, err := s.readIdentity(ctx, uid, proof.KeyID)
-		if err != nil {
-			return access.Identity{}, err
-		}
-		known = under[resolved]{generation, r}
-		s.identities.Set(at, known)
-	}
-	if (proof.Method == "password" || proof.Method == methodSSO) && !proof.PasswordSet.Equal(known.value.passwordSet) {
+	if (proof.Method == "password" || proof.Method == methodSSO) && !proof.PasswordSet.Equal(r.passwordSet) {
 		return access.Identity{}, access.ErrBadCredential
 	}
-	id := known.value.identity
+	id := r.identity
 	if !id.Expires.IsZero() && !s.now().Before(id.Expires) {
 		return access.Identity{}, access.ErrExpired
 	}
 	id.Proof = proof
 	return id, nil
+}
+
+func (s *Service) resolve(ctx context.Context, uid, keyID string) (resolved, error) {
+	generation, err := s.changes.Generation(ctx)
+	if err != nil {
+		return resolved{}, fmt.Errorf("read generation: %w", err)
+	}
+	at := identityKey{uid, keyID}
+	if known, ok := s.identities.GetIfPresent(at); ok && known.generation == generation {
+		return known.value, nil
+	}
+	r, err := s.readIdentity(ctx, uid, keyID)
+	if err != nil {
+		return resolved{}, err
+	}
+	s.identities.Set(at, under[resolved]{generation, r})
+	return r, nil
 }
 
 func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (resolved, error) {
@@ -190,7 +200,10 @@ func (s *Service) readIdentity(ctx context.Context, uid, keyID string) (resolved
 	if a.Disabled {
 		return resolved{}, access.ErrDisabled
 	}
-	r := resolved{access.Identity{Principal: a.Principal()}, a.PasswordSet}
+	r := resolved{identity: access.Identity{Principal: a.Principal()}, passwordSet: a.PasswordSet}
+	if r.vouchers, err = s.vouchersOf(ctx, a); err != nil {
+		return resolved{}, err
+	}
 	if keyID == "" {
 		return r, nil
 	}

@@ -33,7 +33,10 @@ func (d directory) AddPerson(ctx context.Context, a account.Account, l account.L
 		if err := t.addLink(ctx, l); err != nil {
 			return err
 		}
-		note(ctx, func(e *ledger.Event) { e.Set("created", string(a.Kind)+":"+a.Name) })
+		note(ctx, func(e *ledger.Event) {
+			e.Set("created", string(a.Kind)+":"+a.Name)
+			e.Principal, e.UID, e.Groups = string(a.Kind)+":"+a.Name, a.UID, l.Groups
+		})
 		return t.replaceGroups(ctx, l)
 	})
 	return wrap(err, "add person %s", a.Name)
@@ -159,24 +162,38 @@ func (d directory) Vouch(ctx context.Context, l account.Link, old time.Time) err
 		renewal = []byte{}
 	}
 	err := d.db.change(ctx, func(ctx context.Context, t *tx) error {
-		had, err := t.groupsOf(ctx, l)
-		if err != nil {
-			return err
-		}
-		differ := !slices.Equal(had, l.Groups)
-		if differ {
-			if err := t.advance(ctx); err != nil {
-				return err
-			}
-		}
+		// First, so that of two who sign in at once the second sees what the first left.
 		if err := changed(t.exec(ctx, `UPDATE outside_identity SET provider = $4, checked = $5, renewal = $6, kek = $7
 			WHERE issuer = $1 AND subject = $2 AND account_uid = $3 AND (checked = $8 OR $8 = 0)`,
-			args{l.Issuer, l.Subject, l.AccountID, l.Provider, micros(l.Checked), renewal, l.KEK, micros(old)})); err != nil || !differ {
+			args{l.Issuer, l.Subject, l.AccountID, l.Provider, micros(l.Checked), renewal, l.KEK, micros(old)})); err != nil {
+			return err
+		}
+		if err := t.notePerson(ctx, l); err != nil {
+			return err
+		}
+		had, err := t.groupsOf(ctx, l)
+		if err != nil || slices.Equal(had, l.Groups) {
+			return err
+		}
+		if err := t.advance(ctx); err != nil {
 			return err
 		}
 		return t.replaceGroups(ctx, l)
 	})
 	return wrap(err, "store what a provider says of account %s", l.AccountID)
+}
+
+// notePerson says in the event that is pending who signs in.
+func (t *tx) notePerson(ctx context.Context, l account.Link) error {
+	if ledger.Pending(ctx) == nil {
+		return nil
+	}
+	var who string
+	if err := known(t.row(ctx, `SELECT kind || ':' || name FROM account WHERE uid = $1`, args{l.AccountID}, &who)); err != nil {
+		return err
+	}
+	note(ctx, func(e *ledger.Event) { e.Principal, e.UID, e.Groups = who, l.AccountID, l.Groups })
+	return nil
 }
 
 // BeginCheck implements account.Vouching.
@@ -193,7 +210,7 @@ func (d directory) BeginCheck(ctx context.Context, l account.Link, at time.Time,
 // Withdraw implements account.Vouching.
 func (d directory) Withdraw(ctx context.Context, l account.Link, at time.Time) error {
 	err := d.db.decide(ctx, func(ctx context.Context, t *tx) error {
-		n, err := t.exec(ctx, `UPDATE outside_identity SET renewal = $4, kek = '' WHERE issuer = $1 AND subject = $2 AND checked = $3`,
+		n, err := t.exec(ctx, `UPDATE outside_identity SET checked = 0, renewal = $4, kek = '' WHERE issuer = $1 AND subject = $2 AND checked = $3`,
 			args{l.Issuer, l.Subject, micros(l.Checked), []byte{}})
 		if err != nil || n == 0 {
 			return err
@@ -205,6 +222,24 @@ func (d directory) Withdraw(ctx context.Context, l account.Link, at time.Time) e
 		return err
 	})
 	return wrap(err, "withdraw what a provider gave account %s", l.AccountID)
+}
+
+// KeepGroups implements account.Vouching.
+func (d directory) KeepGroups(ctx context.Context, issuers []string) error {
+	ctx = d.db.engine.detach(ctx)
+	had, err := collect[string](ctx, d.db.reads, `SELECT DISTINCT issuer FROM member WHERE issuer <> ''`, nil)
+	gone := slices.DeleteFunc(had, func(issuer string) bool { return slices.Contains(issuers, issuer) })
+	if err == nil && len(gone) > 0 {
+		err = d.db.decide(ctx, func(ctx context.Context, t *tx) error {
+			for _, issuer := range gone {
+				if _, err := t.exec(ctx, `DELETE FROM member WHERE issuer = $1`, args{issuer}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return wrap(err, "take away groups")
 }
 
 // Trespassers implements account.Vouching.
