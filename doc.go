@@ -25,6 +25,7 @@
 //	credential    <- access client
 //	admin         <- oci access registry account token gc client inbound ledger federation
 //	doctor        <- access client
+//	ui            <- access account token federation inbound ledger
 //	dockerauth    <- access
 //	config        <-
 //	server        <- *
@@ -36,12 +37,15 @@
 //	github.com/jackc/pgx          : metadata
 //	github.com/pressly/goose      : metadata
 //	github.com/go-jose/go-jose    : federation token
+//	github.com/coreos/go-oidc     : federation
+//	golang.org/x/oauth2           : federation
 //	golang.org/x/crypto           : account server
+//	html/template                 : ui
 //	github.com/klauspost/compress : leak
 //	github.com/prometheus         : server
 //	github.com/BurntSushi/toml    : doctor
 //	go.yaml.in/yaml               : access config dockerauth federation doctor
 //	github.com/godbus/dbus        : client
-//	net/http                      : inbound outbound distribution token admin client server
+//	net/http                      : inbound outbound federation distribution token admin ui client server
 //	os                            : blob federation leak metadata client config server ledger doctor credential
 package sallyport
