@@ -19,7 +19,7 @@ import (
 )
 
 // forms are the secrets that are looked for.
-var forms = []access.SecretForm{access.KeySecret, access.RefreshSecret, access.ResetSecret}
+var forms = []access.SecretForm{access.KeySecret, access.RefreshSecret, access.ResetSecret, access.CodeSecret, access.DeviceSecret}
 
 // shown is how much of a secret after its prefix a Finding shows, in characters:
 // enough to tell two apart, and far too little to guess the rest.

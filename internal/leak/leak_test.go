@@ -164,7 +164,7 @@ func publishedRules(t *testing.T) []*regexp.Regexp {
 	for _, m := range regexp.MustCompile(`(?m)^regex = '''(.*)'''$`).FindAllSubmatch(text, -1) {
 		rules = append(rules, regexp.MustCompile(string(m[1])))
 	}
-	forms := []access.SecretForm{access.KeySecret, access.RefreshSecret, access.ResetSecret}
+	forms := []access.SecretForm{access.KeySecret, access.RefreshSecret, access.ResetSecret, access.CodeSecret, access.DeviceSecret}
 	if len(rules) != len(forms) {
 		t.Fatalf("%d rules for %d forms", len(rules), len(forms))
 	}

@@ -19,7 +19,7 @@ import (
 type tokens struct{ db *DB }
 
 const sessionColumns = `SELECT s.id, s.sum, coalesce(s.account_uid, s.outsider_uid), coalesce(a.kind || ':' || a.name, ''), s.key_id, s.service, s.client, s.created, s.expires, s.last_used, s.last_address, s.last_agent, s.revoked,
-	s.outsider_issuer, s.outsider_name, s.trust, s.claims FROM session s LEFT JOIN account a ON a.uid = s.account_uid `
+	s.outsider_issuer, s.outsider_name, s.trust, s.claims, s.sso_issuer, s.sso_subject FROM session s LEFT JOIN account a ON a.uid = s.account_uid `
 
 // ownerColumn returns the column of a session that holds its owner's UID.
 func ownerColumn(uid string) string {
@@ -44,6 +44,9 @@ func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.P
 				return err
 			}
 		}
+		if err := t.takeGrant(ctx, v); err != nil {
+			return err
+		}
 		note(ctx, func(e *ledger.Event) {
 			delete(e.Detail, "evicted") // the transaction may run again
 			if len(ended) <= maxEvicted {
@@ -60,9 +63,9 @@ func (s tokens) SaveSession(ctx context.Context, v token.Session, proof access.P
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, `INSERT INTO session (id, `+ownerColumn(v.AccountID)+`, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked, outsider_issuer, outsider_name, trust, claims)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
-			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked), o.Issuer, o.Name, o.Trust, claims})
+		_, err = t.exec(ctx, `INSERT INTO session (id, `+ownerColumn(v.AccountID)+`, key_id, sum, service, client, created, expires, last_used, last_address, last_agent, revoked, outsider_issuer, outsider_name, trust, claims, sso_issuer, sso_subject)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+			args{v.ID, v.AccountID, v.KeyID, v.Sum[:], v.Service, v.Client, micros(v.Created), micros(v.Expires), micros(v.LastUsed.Time), v.LastUsed.Address, v.LastUsed.Agent, micros(v.Revoked), o.Issuer, o.Name, o.Trust, claims, v.Issuer, v.Subject})
 		return err
 	})
 	return wrap(err, "save session %s", v.ID)
@@ -139,7 +142,7 @@ func (s tokens) sessions(ctx context.Context, query string, a args) ([]token.Ses
 		var o token.Outsider
 		var claims string
 		err := rows.Scan(&v.ID, &sum, &v.AccountID, &v.Owner, &v.KeyID, &v.Service, &v.Client, &created, &expires, &used, &v.LastUsed.Address, &v.LastUsed.Agent, &revoked,
-			&o.Issuer, &o.Name, &o.Trust, &claims)
+			&o.Issuer, &o.Name, &o.Trust, &claims, &v.Issuer, &v.Subject)
 		if err == nil && claims != "" {
 			err = json.Unmarshal([]byte(claims), &o.Claims)
 		}

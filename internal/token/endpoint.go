@@ -91,6 +91,10 @@ func (s *Service) authenticate(ctx context.Context, req request) (access.Identit
 		return s.authenticateSession(ctx, c, req.service)
 	case access.IDToken:
 		return s.authenticateOutside(ctx, c)
+	case access.Code:
+		return s.authenticateCode(ctx, c)
+	case access.DeviceCode:
+		return s.authenticateDevice(ctx, c)
 	case access.Certificate:
 		if s.deps.Certificates != nil {
 			return s.deps.Certificates.Authenticate(ctx, c)

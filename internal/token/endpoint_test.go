@@ -226,7 +226,7 @@ func TestRefusals(t *testing.T) {
 			{"O-18 no grant_type", post(form("username", "alice")), 400, "invalid_request", "grant_type"},
 			{"O-18 implicit", post(form("grant_type", "implicit")), 400, "unsupported_grant_type", "implicit"},
 			{"O-18 client_credentials", post(form("grant_type", "client_credentials")), 400, "unsupported_grant_type", "client_credentials"},
-			{"O-18 authorization_code", post(form("grant_type", "authorization_code")), 400, "unsupported_grant_type", "authorization_code"},
+			{"O-18 authorization_code", post(form("grant_type", "authorization_code")), 400, "invalid_request", "client_id"},
 			{"O-18 PASSWORD", post(form("grant_type", "PASSWORD", "username", "alice", "password", password("alice"))), 400, "unsupported_grant_type", "PASSWORD"},
 			{"no password", post(form("grant_type", "password", "username", "alice")), 400, "invalid_request", "password is missing"},
 			{"no refresh_token", post(form("grant_type", "refresh_token")), 400, "invalid_request", "refresh_token is missing"},

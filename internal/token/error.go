@@ -19,6 +19,11 @@ const (
 	invalidGrant         code = "invalid_grant"
 	unsupportedGrantType code = "unsupported_grant_type"
 	invalidTarget        code = "invalid_target" // RFC 8693 §2.2.2
+	// Of RFC 8628, 3.5.
+	authorizationPending code = "authorization_pending"
+	slowDown             code = "slow_down"
+	accessDenied         code = "access_denied"
+	expiredToken         code = "expired_token"
 	serverError          code = "server_error"
 	unavailable          code = "temporarily_unavailable"
 )
@@ -48,7 +53,7 @@ func (e *refusal) registryCode() string {
 	switch e.code {
 	case invalidGrant, invalidClient:
 		return "UNAUTHORIZED"
-	case unauthorizedClient:
+	case unauthorizedClient, accessDenied:
 		return "DENIED"
 	case unavailable:
 		return "TOOMANYREQUESTS"
@@ -81,6 +86,8 @@ func refuseCredential(req request) *refusal {
 		text = "the access key is not valid"
 	case access.ResetCode:
 		text = "a one-time code is no password: set one with it first (sallyport redeem), and log in with that"
+	case access.Code, access.DeviceCode:
+		text = "the code is not valid, was used, or its time is over: log in again"
 	case access.Certificate:
 		text = "the client certificate is not accepted; the registry's log says why"
 	case access.IDToken:

@@ -41,6 +41,7 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 			}
 			// What a login got ends with the session of that login.
 			id.Proof.SessionID = session.ID
+			session.Grant = grantOf(req.credential)
 		}
 	}
 	signed, err := s.accessToken(ctx, req, id, given)
@@ -51,7 +52,7 @@ func (s *Service) issue(ctx context.Context, req request, id access.Identity, gi
 	if session.ID != "" {
 		switch err := s.deps.Store.SaveSession(ctx, session, id.Proof, session.room()); {
 		case errors.Is(err, ErrUnknown): // ended since it was proven
-			return answer{}, access.ErrBadCredential
+			return answer{}, s.lost(ctx, session)
 		case err != nil:
 			return answer{}, fmt.Errorf("save session: %w", err)
 		}

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -35,6 +36,8 @@ var taken = map[string][]string{
 	"POST subject_token":               {"issuer's token"},
 	"POST subject_token as id_token":   {"issuer's token"},
 	"one-time code":                    {"one-time code"},
+	"POST code":                        {"authorization code"},
+	"POST device_code":                 {"device code"},
 }
 
 // T-14: each credential of ours, live ones and ended ones and what tells about
@@ -54,6 +57,7 @@ func TestCredentialMatrix(t *testing.T) {
 			for _, name := range slices.Sorted(maps.Keys(credentials)) {
 				f.pass(20 * time.Second) // so that wrong passwords are not slowed down
 				want := slices.Contains(taken[slot], name)
+				credentials["authorization code"], credentials["device code"] = f.codes()
 				if got := slots[slot](credentials[name]); got != want {
 					t.Errorf("%s as %s: taken %t, want %t", name, slot, got, want)
 				}
@@ -129,6 +133,26 @@ func (c certified) credentials() map[string]string {
 	}
 }
 
+const (
+	redirect = "http://127.0.0.1:4321/callback"
+	verifier = "a-verifier-of-the-program-that-nobody-else-has-0001"
+)
+
+// codes are codes that alice has just given; they end too soon for more.
+func (f *fixture) codes() (authorization, device string) {
+	f.t.Helper()
+	a, err := f.accounts.Find(f.ctx(), user("alice"))
+	f.ok(err)
+	alice := access.Identity{Principal: a.Principal(), Proof: access.Proof{Method: "password", PasswordSet: a.PasswordSet}}
+	challenge := sha256.Sum256([]byte(verifier))
+	code, err := f.s.NewCode(f.ctx(), alice, redirect, base64.RawURLEncoding.EncodeToString(challenge[:]))
+	f.ok(err)
+	d, err := f.s.BeginDevice(f.ctx(), access.Origin{})
+	f.ok(err)
+	f.ok(f.s.ApproveDevice(f.ctx(), d.Code.Sum(), alice))
+	return code.Reveal(), d.Code.Reveal()
+}
+
 // slots are all the places where a credential may be tried; each says whether it
 // was taken for somebody.
 func (f *fixture) slots() map[string]func(secret string) bool {
@@ -182,7 +206,8 @@ func (f *fixture) slots() map[string]func(secret string) bool {
 		"POST subject_token, refresh":      formOf("subject_token", "grant_type", exchange, "subject_token_type", tokenType+"refresh_token"),
 		"POST actor_token":                 formOf("actor_token", "grant_type", exchange, "subject_token_type", tokenType+"jwt", "actor_token_type", tokenType+"jwt"),
 		"POST assertion":                   formOf("assertion", "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
-		"POST code":                        formOf("code", "grant_type", "authorization_code"),
+		"POST code":                        formOf("code", "grant_type", "authorization_code", "client_id", "sallyport", "redirect_uri", redirect, "code_verifier", verifier),
+		"POST device_code":                 formOf("device_code", "grant_type", "urn:ietf:params:oauth:grant-type:device_code", "client_id", "sallyport"),
 		"POST client_secret":               formOf("client_secret", "grant_type", "client_credentials", "client_id", "alice"),
 		"Bearer at /token":                 inHeader("Authorization", "Bearer "),
 		"cookie":                           inHeader("Cookie", "token="),

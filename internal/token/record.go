@@ -22,7 +22,7 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 		req.event.Action = "exchange"
 	}
 	a, err := s.answer(ledger.With(ctx, req.event), req)
-	if s.options.Ledger == nil || req.event.Recorded() {
+	if s.options.Ledger == nil || req.event.Recorded() || isWaiting(err) {
 		return a, err
 	}
 	e := *req.event
@@ -71,7 +71,7 @@ func refuseLogin(e *ledger.Event, c access.Credential, reason string) {
 		e.Method = "session"
 	case access.IDToken:
 		e.Method = access.MethodIDToken
-	case access.ResetCode:
+	case access.ResetCode, access.Code, access.DeviceCode:
 		e.Method = "code"
 	case access.Certificate:
 		e.Method = "certificate"

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/lastuse"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // newSession makes an identity token for id and the session it stands for,
@@ -26,7 +27,7 @@ func (s *Service) newSession(id access.Identity, req request) (access.Secret, Se
 	session := Session{
 		ID: public, Sum: secret.Sum(),
 		AccountID: id.Principal.UID, Owner: id.Principal.String(), KeyID: id.Proof.KeyID,
-		Service: req.service, Client: req.client,
+		Service: req.service, Client: req.client, Issuer: id.Proof.Issuer, Subject: id.Proof.Subject,
 		Created: now, LastUsed: lastuse.From(now, req.from.Address, req.from.UserAgent), Expires: earlier(now.Add(s.options.SessionAbsolute), id.Expires),
 	}
 	if session.Outsider = outsiderOf(id); session.Outsider != nil {
@@ -80,7 +81,27 @@ func (s *Service) resolveSession(ctx context.Context, session Session, proof acc
 	if session.Outsider != nil {
 		return s.resolveOutsider(ctx, *session.Outsider, session.AccountID, proof)
 	}
+	if err := s.recheck(ctx, session.Issuer, session.Subject); err != nil {
+		return access.Identity{}, err
+	}
+	if session.KeyID != "" && s.deps.People != nil {
+		if err := s.deps.People.Vouched(ctx, session.AccountID, session.KeyID); err != nil {
+			return access.Identity{}, err
+		}
+	}
 	return s.deps.Accounts.Resolve(ctx, session.AccountID, proof)
+}
+
+// recheck asks whether the issuer still vouches for the one whom it calls subject,
+// if something came of its word. Errors: access.ErrBadCredential, or one that wraps it.
+func (s *Service) recheck(ctx context.Context, issuer, subject string) error {
+	switch {
+	case issuer == "":
+		return nil
+	case s.deps.People == nil:
+		return access.ErrBadCredential
+	}
+	return s.deps.People.Recheck(ctx, issuer, subject)
 }
 
 // sessionBySum returns a session, which may have ended. Errors:
@@ -157,6 +178,25 @@ func (s *Service) RevokeSession(ctx context.Context, id string) error {
 	return nil
 }
 
+// RevokeToken ends the session of an identity token, if there is one, and says in e
+// whose it is. Who has the token may.
+func (s *Service) RevokeToken(ctx context.Context, secret access.Secret, e *ledger.Event) error {
+	if !access.RefreshSecret.Valid(secret.Reveal()) {
+		return nil
+	}
+	session, err := s.sessionBySum(ctx, secret.Sum())
+	switch {
+	case errors.Is(err, access.ErrBadCredential):
+		return nil
+	case err != nil:
+		return err
+	case !session.Revoked.IsZero():
+		return nil
+	}
+	e.Principal, e.UID, e.Credential, e.Object = session.Owner, session.AccountID, session.ID, "session:"+session.ID
+	return s.RevokeSession(ctx, session.ID)
+}
+
 // accountRoom bounds the live sessions of one account. It is made for several logins at
 // once, because each time every replica reads again what it knows. A key may be
 // on as many machines as a person's password: on every runner of a CI.
@@ -184,12 +224,17 @@ const (
 	// keeps what they did.
 	keepSessions = 30 * 24 * time.Hour
 	keepJobs     = 24 * time.Hour
-	dropAtOnce   = 500 // rows of one transaction
+	// keepGrants is how long it is remembered that a code was given.
+	keepGrants = 24 * time.Hour
+	dropAtOnce = 500 // rows of one transaction
 )
 
 // Tidy deletes the sessions that ended 30 days ago or longer, those of jobs after
 // one day, and returns how many.
 func (s *Service) Tidy(ctx context.Context) (int, error) {
+	if _, err := s.deps.Store.DropGrants(ctx, s.now().Add(-keepGrants), dropAtOnce); err != nil {
+		return 0, err
+	}
 	total := 0
 	for {
 		n, err := s.deps.Store.DropSessions(ctx, s.now().Add(-keepSessions), s.now().Add(-keepJobs), dropAtOnce)

@@ -61,7 +61,8 @@ func (s *Service) parse(r *http.Request, from access.Origin) (request, error) {
 	}
 	if r.Method == http.MethodPost {
 		req.credential, err = formCredential(r, fields, from)
-		req.offline = fields.Get("access_type") == "offline"
+		// Who logs in with a browser wants to stay logged in.
+		req.offline = fields.Get("access_type") == "offline" || grantOf(req.credential) != [32]byte{}
 	} else {
 		req.credential, err = basicCredential(r, from)
 		if chain := inbound.Certificate(r); err == nil && req.credential == nil && len(chain) > 0 {
@@ -187,6 +188,8 @@ func formCredential(r *http.Request, form url.Values, from access.Origin) (acces
 		return c, nil
 	case grant == exchangeGrant:
 		return exchangeCredential(form, from)
+	case grant == "authorization_code", grant == deviceGrant:
+		return codeCredential(form, grant, from)
 	default:
 		return nil, refuse(unsupportedGrantType, "grant_type %.60q is not supported; use password, refresh_token or %s", grant, exchangeGrant)
 	}
@@ -205,6 +208,30 @@ func second(form url.Values, grant string) string {
 	return ""
 }
 
+// deviceGrant is the grant_type of RFC 8628.
+const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
+// codeCredential reads what a program of ours shows that logs in with a browser.
+func codeCredential(form url.Values, grant string, from access.Origin) (access.Credential, error) {
+	if form.Get("client_id") != ClientID {
+		return nil, refuse(invalidRequest, "client_id: this grant is for %q", ClientID)
+	}
+	if form.Has("client_secret") || form.Has("password") || form.Has("refresh_token") {
+		return nil, refuse(invalidRequest, "a second credential beside the code")
+	}
+	if grant == deviceGrant {
+		return access.DeviceCode{Secret: access.NewSecret(form.Get("device_code")), From: from}, nil
+	}
+	c := access.Code{
+		Secret: access.NewSecret(form.Get("code")), Verifier: access.NewSecret(form.Get("code_verifier")),
+		Redirect: form.Get("redirect_uri"), From: from,
+	}
+	if n := len(c.Verifier.Reveal()); n < 43 || n > 128 {
+		return nil, refuse(invalidRequest, "code_verifier: 43 to 128 characters (RFC 7636)")
+	}
+	return c, nil
+}
+
 // credentialOf says what kind of credential a secret is, by its form alone: it
 // is never tried as anything else. Only a password goes with the name: clients
 // send many beside a token ("", "<token>", "oauth2accesstoken").
@@ -216,6 +243,8 @@ func credentialOf(name string, secret access.Secret, from access.Origin) access.
 		return access.AccessKey{Secret: secret, From: from}
 	case access.ResetSecret.Claims(s):
 		return access.ResetCode{Secret: secret, From: from}
+	case access.CodeSecret.Claims(s), access.DeviceSecret.Claims(s):
+		return access.Code{Secret: secret, From: from} // without a verifier: good for nothing
 	case looksLikeJWT(s):
 		return access.IDToken{Secret: secret, From: from}
 	}

@@ -38,7 +38,8 @@ const (
 // cacheSize bounds the cache of sessions, in entries.
 const cacheSize = 10_000
 
-// Deps are the rooms a Service works with. All but Certificates and IDTokens are required.
+// Deps are the rooms a Service works with. All but Certificates, IDTokens and People
+// are required.
 type Deps struct {
 	Store     Store
 	Accounts  Accounts
@@ -53,6 +54,9 @@ type Deps struct {
 	// IDTokens proves access.IDToken, and says of what came of one whether its
 	// issuer is still trusted as it was. nil: no issuer is.
 	IDTokens Outsiders
+	// People is asked about sessions that came of a provider's word. nil: there are
+	// none.
+	People People
 }
 
 // A PasswordUse says which token requests take a password.
@@ -110,6 +114,7 @@ type Service struct {
 	keys     *keyring
 	verified *otter.Cache[[32]byte, *verified]
 	sessions *otter.Cache[[32]byte, under[Session]]
+	waiting  *otter.Cache[[32]byte, waiting] // by device code
 	used     *lastuse.Log
 }
 
@@ -155,6 +160,7 @@ func New(ctx context.Context, d Deps, o Options) (*Service, error) {
 			Weigher:       func(_ [32]byte, v *verified) uint32 { return v.weight },
 		}),
 		sessions: otter.Must(&otter.Options[[32]byte, under[Session]]{MaximumSize: cacheSize}),
+		waiting:  otter.Must(&otter.Options[[32]byte, waiting]{MaximumSize: maxWaiting}),
 	}
 	if o.TestExpiry > 0 {
 		s.leeway = 0

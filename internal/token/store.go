@@ -34,6 +34,12 @@ type Session struct {
 	Revoked   time.Time
 	// Outsider is set for who has no account of ours: the job that logged in.
 	Outsider *Outsider
+
+	// Issuer and Subject say who vouched for whom at its login, or "".
+	Issuer, Subject string
+	// Grant is the sum of the code that it is begun with, or zero; look-ups leave it
+	// out.
+	Grant [32]byte
 }
 
 // proof is what an identity token proves.
@@ -75,14 +81,16 @@ type Store interface {
 	Sessions
 	SessionLife
 	SigningKeys
+	Grants
 }
 
 // Sessions are begun and found.
 type Sessions interface {
 	// SaveSession stores a session that was begun with proof, and makes room for
-	// it. Of who has no account, who vouched for them is asked instead, at each use. Errors: ErrUnknown when that proves nothing any more: the account was
-	// removed or disabled, its password replaced, or the key revoked, be it at the
-	// same moment.
+	// it. Of who has no account, who vouched for them is asked instead, at each use.
+	// Errors: ErrUnknown when that proves nothing any more: the account was
+	// removed or disabled, its password replaced, or the key revoked, or its code was
+	// given before, be it at the same moment.
 	SaveSession(ctx context.Context, s Session, proof access.Proof, room Room) error
 	// SessionBySum and SessionByID errors: ErrUnknown. Revoked and expired
 	// sessions are returned: the caller judges.
@@ -134,6 +142,15 @@ type Outsiders interface {
 	// advances the generation when outside trust ends, so it is asked for each
 	// request and must be cheap. Errors: access.ErrBadCredential.
 	Resolve(ctx context.Context, id access.ID, proof access.Proof) (access.Identity, error)
+}
+
+// People says whether those who vouched for people still do.
+type People interface {
+	// Recheck is asked before what came of such a word is used. Errors:
+	// access.ErrBadCredential, or one that wraps it.
+	Recheck(ctx context.Context, issuer, subject string) error
+	// Vouched is that for what somebody got with an access key.
+	Vouched(ctx context.Context, uid, keyID string) error
 }
 
 // Policies gives the policy as it is now.

@@ -149,7 +149,7 @@ func (s *Service) sound(c claims) bool {
 		return false
 	case (c.UID == "") != (c.Subject == ""), (c.UID == "") != (c.Method == ""):
 		return false
-	case c.PasswordSet < 0, c.PasswordSet != 0 && c.Method != "password":
+	case c.PasswordSet < 0, c.PasswordSet != 0 && c.Method != "password" && c.Method != "sso":
 		return false
 	case c.UID == "" && (c.KeyID != "" || c.SessionID != ""):
 		return false
