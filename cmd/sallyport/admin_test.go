@@ -79,12 +79,15 @@ func startServer(dir string) (*testServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &testServer{dir: dir, address: address, exited: make(chan error, 1)}
-	s.cmd = exec.Command("sallyport", "serve", "--data", filepath.Join(dir, "data"), "--listen", address,
-		"--health-listen", health, "--log-format", "json", "--admin-password-file", password)
-	if config := filepath.Join(dir, "sallyport.yaml"); exists(config) {
-		s.cmd.Args = append(s.cmd.Args, "--config", config)
+	config := filepath.Join(dir, "sallyport.yaml")
+	if !exists(config) {
+		if err := os.WriteFile(config, []byte("login: {providers: [{name: corp, issuer: \"https://idp.example.com\", client_id: registry}]}\n"), 0o600); err != nil {
+			return nil, err
+		}
 	}
+	s := &testServer{dir: dir, address: address, exited: make(chan error, 1)}
+	s.cmd = exec.Command("sallyport", "serve", "--config", config, "--data", filepath.Join(dir, "data"), "--listen", address,
+		"--health-listen", health, "--log-format", "json", "--admin-password-file", password)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -120,7 +123,7 @@ func (s *testServer) stop() error {
 	if err := <-s.exited; err != nil {
 		return fmt.Errorf("the server ended with %v\n%s", err, &s.log)
 	}
-	for _, secret := range []string{"canary", "sallyport_key_", "sallyport_idt_", "sallyport_rst_"} {
+	for _, secret := range []string{"canary", "sallyport_key_", "sallyport_idt_", "sallyport_rst_", "sallyport_aut_", "sallyport_dev_"} {
 		if strings.Contains(s.log.String(), secret) {
 			return fmt.Errorf("L-01: the log holds %q\n%s", secret, &s.log)
 		}
@@ -211,7 +214,7 @@ func adminLeaves() []*cobra.Command {
 // wordless are the commands whose result is no data: what they did, they did, or
 // it is a text of its own.
 var wordless = []string{
-	"login", "logout", "redeem", "token", "user password", "user remove", "robot remove", "group add", "group remove",
+	"login", "logout", "redeem", "token", "user password", "user link", "user unlink", "user remove", "robot remove", "group add", "group remove",
 	"key revoke", "session revoke", "signing-key revoke", "signing-key jwks", "issuer remove", "policy apply", "policy rollback", "policy validate", "openapi",
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ func newAccounts(kind string) *cobra.Command {
 		short = "Manage robots: accounts for machines, with access keys alone"
 		members = append(members, newRobotAdd())
 	} else {
-		members = append(members, newUserAdd(), newUserPassword(), newUserReset(), newUserImport())
+		members = append(members, newUserAdd(), newUserPassword(), newUserReset(), newUserImport(), newUserLink(), newUserUnlink())
 	}
 	members = append(members,
 		newAccountSwitch(kind, "disable", "Take every right from accounts, until they are enabled", "disabled", (*client.Client).Disable),
@@ -95,13 +96,21 @@ func newAccountList(kind string) *cobra.Command {
 }
 
 func accountTable(accounts ...client.Account) *table {
+	linked := slices.ContainsFunc(accounts, func(a client.Account) bool { return len(a.Links) > 0 })
 	t := &table{head: []string{"NAME", "STATE", "GROUPS", "CREATED"}}
+	if linked {
+		t.head = append(t.head, "SIGNS IN WITH")
+	}
 	for _, a := range accounts {
 		state := "active"
 		if a.Disabled {
 			state = "disabled"
 		}
-		t.add(a.Name, state, words(a.Groups), date(&a.Created))
+		row := []string{a.Name, state, words(a.Groups), date(&a.Created)}
+		if linked {
+			row = append(row, words(identities(a.Links)))
+		}
+		t.add(row...)
 	}
 	return t
 }

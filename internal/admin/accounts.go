@@ -381,9 +381,13 @@ func (c *call) removeMember() error {
 }
 
 func view(a account.Account) client.Account {
-	return client.Account{
+	v := client.Account{
 		Name: a.Name, Kind: string(a.Kind), Disabled: a.Disabled, Groups: list(a.Groups), Created: a.Created.UTC(),
 	}
+	for _, l := range a.Links {
+		v.Links = append(v.Links, client.Link{Provider: l.Provider, Issuer: l.Issuer, Subject: l.Subject, Checked: when(l.Checked)})
+	}
+	return v
 }
 
 // list returns s, never nil: an empty list is "[]".

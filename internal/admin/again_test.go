@@ -28,6 +28,8 @@ var repeated = []struct {
 	{"PATCH /robots/{name}", "", req{path: "/robots/ci", body: `{"disabled":true}`}, nil, 200, 200, "", true},
 	{"PUT /users/{name}/password", "", req{path: "/users/new/password", body: `{"password":"a password of 7302"}`}, nil, 204, 204, "", true},
 	{"POST /users", "an invitation", req{path: "/users", body: `{"name":"guest","invite":true}`}, nil, 201, 200, "", true},
+	{"POST /users/{name}/links", "", req{path: "/users/alice/links", body: `{"issuer":"https://idp.test","subject":"1"}`}, nil, 204, 204, "", true},
+	{"DELETE /users/{name}/links", "", req{path: "/users/alice/links?issuer=https://idp.test&subject=1"}, nil, 204, 404, "not-found", false},
 	{"POST /users/{name}/reset", "", req{path: "/users/new/reset"}, nil, 201, 201, "", false},
 	{"POST /password-resets", "", req{path: "/password-resets", body: `{"code":"{it}","password":"four horses of 7303"}`}, newCode, 200, 403, "wrong-code", false},
 	{"DELETE /users/{name}", "", req{path: "/users/{it}"}, goner, 204, 404, "not-found", false},

@@ -225,7 +225,9 @@ func (f *fixture) changing() []req {
 	d, err := issuer.Parse([]byte(definition("old")))
 	f.ok(err)
 	f.ok(f.db.Issuers().SaveIssuer(f.t.Context(), issuer.Stored{Name: "old", Document: d.YAML(), Changed: f.clock()}, ""))
+	f.ok(f.accounts.Link(f.t.Context(), "alice", "https://idp.test", "7"))
 	own := map[string]req{
+		"DELETE /users/{name}/links":              {path: "/users/alice/links?issuer=https://idp.test&subject=7"},
 		"PUT /issuers/{issuer}":                   {path: "/issuers/old", body: definition("old") + "sessions: 5m\n", contentType: "application/yaml", ifMatch: `"` + d.Revision() + `"`},
 		"DELETE /issuers/{issuer}":                {path: "/issuers/old"},
 		"POST /password-resets":                   {path: "/password-resets", body: body(`{"code":%q,"password":"four horses in a barn"}`, code.Reveal())},

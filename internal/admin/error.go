@@ -60,6 +60,7 @@ var meanings = []struct {
 	{token.ErrUnknown, http.StatusNotFound, "not-found", "there is no such session"},
 	{token.ErrUnknownKey, http.StatusNotFound, "not-found", "there is no such signing key"},
 	{account.ErrExists, http.StatusConflict, "exists", "the name is taken; users and robots share their names"},
+	{account.ErrLinked, http.StatusConflict, "linked", "the identity is linked to another account; unlink it there, or remove that account, first"},
 	{account.ErrGroups, http.StatusConflict, "too-many-groups", "the account is in 1,000 groups, which is the limit; take it out of one first"},
 	{account.ErrRetired, http.StatusConflict, "retired", "the name belonged to an account that was removed and that the policy still names; take it out of the policy first, or choose another"},
 	{account.ErrKeyName, http.StatusConflict, "exists", "the owner has another live key of that name; choose another name, or rotate that key"},

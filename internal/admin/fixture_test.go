@@ -75,7 +75,7 @@ func newFixture(t *testing.T, db *metadata.DB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: db, now: time.Now().UTC().Truncate(time.Second)}
 	logger := slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.accounts = account.New(db.Directory(), db, account.Options{Now: f.clock, Logger: logger, FailureFloor: time.Millisecond})
+	f.accounts = account.New(db.Directory(), db, account.Options{Now: f.clock, Logger: logger, FailureFloor: time.Millisecond, Providers: []account.Provider{{Name: "corp", Issuer: "https://idp.test"}}})
 	t.Cleanup(func() { f.accounts.Close() })
 	_, err := f.accounts.Bootstrap(t.Context(), secret("admin"))
 	f.ok(err)

@@ -29,6 +29,8 @@ var samples = map[string]struct {
 	"DELETE /users/{name}":                    {req{path: "/users/goner"}, 404, 403},
 	"PUT /users/{name}/password":              {req{path: "/users/alice/password", body: `{"password":"another horse in a barn"}`}, 204, 403},
 	"POST /users/{name}/reset":                {req{path: "/users/alice/reset"}, 201, 403},
+	"POST /users/{name}/links":                {req{path: "/users/alice/links", body: `{"issuer":"https://idp.test","subject":"1"}`}, 204, 403},
+	"DELETE /users/{name}/links":              {req{path: "/users/alice/links?issuer=https://idp.test&subject=none"}, 404, 403},
 	"POST /password-resets":                   {req{path: "/password-resets", body: `{"code":"sallyport_rst_canary","password":"four horses in a barn"}`}, 403, 403},
 	"POST /htpasswd":                          {req{path: "/htpasswd", body: "# nobody\n", contentType: "text/plain"}, 201, 403},
 	"GET /robots":                             {req{path: "/robots"}, 200, 403},

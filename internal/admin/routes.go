@@ -53,6 +53,14 @@ var routes = []route{
 		out: client.ResetCode{}, status: 201, kind: "password.reset", serve: (*call).resetPassword,
 	},
 	{
+		method: "POST", pattern: "/users/{name}/links", id: "linkUser", summary: "Let who an OpenID provider vouches for sign in as a person", who: holders(access.ManageAccounts, "name"),
+		in: client.NewLink{}, kind: "account.link", serve: (*call).link,
+	},
+	{
+		method: "DELETE", pattern: "/users/{name}/links", id: "unlinkUser", summary: "Undo a link and end the person's sessions", who: holders(access.ManageAccounts, "name"),
+		query: "issuer subject", kind: "account.unlink", serve: (*call).unlink,
+	},
+	{
 		method: "POST", pattern: "/password-resets", id: "redeemReset", summary: "Set a password with a one-time code and end the person's sessions", who: anybody(),
 		in: client.Redemption{}, out: client.Redeemed{}, kind: "password.redeem", serve: (*call).redeemReset,
 	},

@@ -30,6 +30,8 @@ var swapped = []struct {
 	{"DELETE /users/{name}", "user", req{path: "/users/{thing}"}, 403},
 	{"PUT /users/{name}/password", "user", req{path: "/users/{thing}/password", body: `{"password":"a password of mine 7301"}`}, 403},
 	{"POST /users/{name}/reset", "user", req{path: "/users/{thing}/reset"}, 403},
+	{"POST /users/{name}/links", "user", req{path: "/users/{thing}/links", body: `{"issuer":"https://idp.test","subject":"1"}`}, 403},
+	{"DELETE /users/{name}/links", "user", req{path: "/users/{thing}/links?issuer=https://idp.test&subject=1"}, 403},
 	{"GET /robots/{name}", "robot", req{path: "/robots/{thing}"}, 403},
 	{"PATCH /robots/{name}", "robot", req{path: "/robots/{thing}", body: `{"disabled":true}`}, 403},
 	{"DELETE /robots/{name}", "robot", req{path: "/robots/{thing}"}, 403},

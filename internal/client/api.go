@@ -79,6 +79,19 @@ func (c *Client) ResetPassword(ctx context.Context, name string) (ResetCode, err
 	return send[ResetCode](ctx, c, http.MethodPost, nil, "users", name, "reset")
 }
 
+// Link lets who an OpenID provider vouches for sign in as a person.
+func (c *Client) Link(ctx context.Context, name string, l NewLink) error {
+	return c.do(ctx, ask{method: http.MethodPost, path: []string{"users", name, "links"}, body: l}, nil)
+}
+
+// Unlink undoes Link and ends the person's sessions.
+func (c *Client) Unlink(ctx context.Context, name string, l NewLink) error {
+	return c.do(ctx, ask{
+		method: http.MethodDelete, path: []string{"users", name, "links"},
+		query: url.Values{"issuer": {l.Issuer}, "subject": {l.Subject}},
+	}, nil)
+}
+
 // ImportHtpasswd adds a person for each line of an htpasswd file.
 func (c *Client) ImportHtpasswd(ctx context.Context, file []byte) (Imported, error) {
 	var out Imported

@@ -50,6 +50,21 @@ type Account struct {
 	Disabled bool      `json:"disabled"`
 	Groups   []string  `json:"groups"`
 	Created  time.Time `json:"created"`
+	Links    []Link    `json:"links,omitempty"` // identities elsewhere that a person signs in with
+}
+
+// A Link is who a provider of sign-ins vouches for.
+type Link struct {
+	Provider string     `json:"provider,omitempty"` // its name in the configuration
+	Issuer   string     `json:"issuer"`
+	Subject  string     `json:"subject"`
+	Checked  *time.Time `json:"checked,omitempty"` // when it vouched last
+}
+
+// A NewLink is the body of POST /users/NAME/links.
+type NewLink struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
 }
 
 // A NewUser is the body of POST /users: with a password, or with Invite and

@@ -38,6 +38,7 @@ type Config struct {
 	Federation        Federation     `yaml:"federation"`
 	Signing           Signing        `yaml:"signing"`
 	Passwords         Passwords      `yaml:"passwords"`
+	Login             Login          `yaml:"login"`
 	Keys              Keys           `yaml:"keys"`
 	GC                GC             `yaml:"gc"`
 	Audit             Audit          `yaml:"audit"`
@@ -116,6 +117,30 @@ type Signing struct {
 type Passwords struct {
 	MinLength int  `yaml:"min_length" min:"12" max:"64" doc:"Least number of characters of a new password, whoever sets it. Well-known ones and those made of names are refused at any length."`
 	LoginOnly bool `yaml:"login_only" doc:"Take passwords only from logins that ask for an identity token (docker login, sallyport login), so that podman, CI and scripts must use access keys."`
+}
+
+// Login is how people from elsewhere sign in.
+type Login struct {
+	Providers []LoginProvider `yaml:"providers" unset:"none" doc:"OpenID providers that people sign in with in a browser. See docs/sign-in.md."`
+}
+
+// A LoginProvider is an OpenID provider. Whom it vouches for is an account
+// "user:NAME/…" in groups "group:NAME/…".
+type LoginProvider struct {
+	Name             string        `yaml:"name" doc:"Name of the provider: its people and groups are below NAME/. Lower-case letters, digits and hyphens."`
+	Issuer           string        `yaml:"issuer" doc:"Its issuer, an https URL, exactly as its discovery document says."`
+	ClientID         string        `yaml:"client_id" doc:"Id under which it knows this registry. The redirect URI to register there is EXTERNAL_URL/oauth/callback/NAME."`
+	ClientSecretFile string        `yaml:"client_secret_file" unset:"a public client" doc:"File whose first line is the client secret, mode 0600."`
+	Scopes           []string      `yaml:"scopes" unset:"profile and email" doc:"Scopes to ask for beside openid. With offline_access, most providers let the registry ask them again later."`
+	NameClaim        string        `yaml:"name_claim" unset:"preferred_username" doc:"Claim that a new account gets its name from. It tells nobody apart: issuer and subject do."`
+	GroupsClaim      string        `yaml:"groups_claim" unset:"no groups" doc:"Claim with the groups, a list of texts. Those that cannot be names here are left out."`
+	AllowedGroups    []string      `yaml:"allowed_groups" unset:"everybody" doc:"Only who is in one of these groups may sign in, as the provider writes them."`
+	AllowedDomains   []string      `yaml:"allowed_domains" unset:"everybody" doc:"Only who has a verified e-mail address in one of these domains may sign in."`
+	CreateAccounts   bool          `yaml:"create_accounts" doc:"Give an account to who signs in for the first time. Otherwise an administrator links one: sallyport user link."`
+	Recheck          time.Duration `yaml:"recheck" unset:"1h" min:"1m" max:"24h" doc:"After how long the provider is asked again whether it still vouches, when an identity token that came of it is used."`
+	MaxAge           time.Duration `yaml:"max_age" unset:"12h" min:"1m" max:"720h" doc:"After how long such an identity token is refused when the provider could not be asked again."`
+	CAFile           string        `yaml:"ca_file" unset:"the machine's authorities" doc:"PEM file with the authorities that may vouch for the provider's servers."`
+	PrivateHosts     []string      `yaml:"private_hosts" unset:"none" doc:"Hosts of the provider, HOST or HOST:PORT, that may be at addresses inside your network."`
 }
 
 // Keys are access keys.

@@ -16,11 +16,13 @@ import (
 	"github.com/sallyport/sallyport/internal/distribution"
 	"github.com/sallyport/sallyport/internal/federation"
 	"github.com/sallyport/sallyport/internal/federation/issuer"
+	"github.com/sallyport/sallyport/internal/federation/provider"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/ledger"
 	"github.com/sallyport/sallyport/internal/metadata"
 	"github.com/sallyport/sallyport/internal/registry"
 	"github.com/sallyport/sallyport/internal/token"
+	"github.com/sallyport/sallyport/internal/ui"
 )
 
 // rooms are what the server is made of. A field is nil until it is open.
@@ -37,6 +39,8 @@ type rooms struct {
 	issuers  *issuer.Set
 	// certificates is nil where no client authority is configured.
 	certificates *federation.Certificates
+	sealer       *token.Sealer
+	providers    []*provider.Provider
 }
 
 // openRooms opens them from the bottom up; what is open when it fails, release
@@ -67,17 +71,23 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	r.ledger = ledger.NewRecorder(r.db.Ledger(), ledger.RecorderOptions{Now: s.now, Logger: s.log})
 	changes := r.db
-	r.accounts = account.New(r.db.Directory(), changes, account.Options{
-		Now: s.now, Logger: s.log, MaxKeyLife: c.Keys.MaxExpiry,
-		MinPassword: c.Passwords.MinLength, Hosts: []string{s.service},
-	})
-	issuer := s.names.external
-	if issuer == "" {
-		issuer = s.names.scheme + "://" + s.service
-	}
+	issuer := s.issuer()
 	sealer, err := s.openSealer(ctx, r.db.Tokens())
 	if err != nil {
 		return err
+	}
+	r.sealer = sealer
+	vouching, err := s.openProviders()
+	if err != nil {
+		return err
+	}
+	r.accounts = account.New(r.db.Directory(), changes, account.Options{
+		Now: s.now, Logger: s.log, MaxKeyLife: c.Keys.MaxExpiry,
+		MinPassword: c.Passwords.MinLength, Hosts: []string{s.service},
+		Providers: vouching, Sealer: sealer,
+	})
+	if err := r.accounts.CheckProviders(ctx); err != nil {
+		return cannot("see login.providers[].name", "login.providers: %w", err)
 	}
 	if err := s.openACME(sealer); err != nil {
 		return err
@@ -90,7 +100,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	r.tokens, err = token.New(ctx, token.Deps{
 		Store: r.db.Tokens(), Accounts: r.accounts, Policies: r.accounts, Changes: changes,
-		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(), IDTokens: r.issuers, Sealer: sealer,
+		Passwords: r.accounts.Passwords(), Keys: r.accounts.Keys(), Certificates: r.outsiders(), IDTokens: r.issuers, People: r.accounts, Sealer: sealer,
 	}, token.Options{
 		Issuer: issuer, Service: s.service, Services: c.Tokens.Services,
 		Lifetime: c.Tokens.Lifetime, TestExpiry: c.Tokens.TestExpiry,
@@ -184,6 +194,10 @@ func (r *rooms) doors(s *Server) doors {
 			Accounts: r.accounts, Tokens: r.tokens, Sweeper: r.sweeper, Gate: r.tokens,
 			Book: r.db.Ledger(), Ledger: r.ledger, Issuers: r.issuers,
 		}, admin.Options{Realm: s.names.realm, Service: s.service, AllowPrivate: s.config.Federation.AllowPrivate, Logger: s.log}),
+		ui: ui.New(ui.Deps{
+			Accounts: r.accounts, Passwords: r.accounts.Passwords(), Tokens: r.tokens,
+			Providers: r.providers, Sealer: r.sealer, Ledger: r.ledger,
+		}, ui.Options{Base: s.names.base, Issuer: s.issuer(), Service: s.service, Now: s.now, Logger: s.log}),
 	}
 }
 

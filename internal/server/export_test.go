@@ -52,7 +52,7 @@ func NewFront(o FrontOptions) (http.Handler, func(*http.Request) string) {
 		panic(err)
 	}
 	return &front{
-		doors: doors{o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies, onlyProxies: o.Plain, metrics: newMetrics(),
+		doors: doors{o.Door, o.Door, o.Door, o.Door, o.Door}, names: n, proxies: o.Proxies, onlyProxies: o.Plain, metrics: newMetrics(),
 		log: o.Log, rand: newRandom(nil),
 	}, n.realm
 }

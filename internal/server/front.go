@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/inbound"
 	"github.com/sallyport/sallyport/internal/oci"
+	"github.com/sallyport/sallyport/internal/ui"
 )
 
 const requestIDHeader = inbound.RequestIDHeader
@@ -33,6 +34,7 @@ type doors struct {
 	token        http.Handler // /token
 	jwks         http.Handler // /.well-known/jwks.json
 	admin        http.Handler // /api/ and below
+	ui           http.Handler // /oauth/ and below, and what describes it
 }
 
 // of returns the door that a path leads to, and its name; a nil handler where
@@ -47,6 +49,9 @@ func (d doors) of(path string) (name string, door http.Handler) {
 		return "admin", d.admin
 	case path == "/.well-known/jwks.json":
 		return "jwks", d.jwks
+	}
+	if ui.Serves(path) {
+		return "ui", d.ui
 	}
 	return "none", nil
 }

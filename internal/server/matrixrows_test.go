@@ -22,6 +22,9 @@ var matrixRows = []matrixRow{
 	{route: "health /metrics", method: "GET", target: "/metrics"},
 	{route: "jwks", method: "GET", target: "/.well-known/jwks.json"},
 
+	{route: "ui", method: "GET", target: "/.well-known/oauth-authorization-server"},
+	{route: "ui", method: "GET", target: "/oauth/device"},
+	{route: "ui", method: "POST", target: "/oauth/device/confirm", note: "without Origin", body: "decision=approve", header: "Content-Type: application/x-www-form-urlencoded"},
 	{route: "token", method: "GET", target: "/token"},
 	{route: "token", method: "GET", target: "/token", slot: asBasic},
 	{route: "token", method: "POST", target: "/token", slot: asRefresh},
@@ -72,6 +75,10 @@ var matrixRows = []matrixRow{
 	{route: "setPassword", method: "PUT", target: "/api/v1/users/other~victim/password", body: `{"password":"a long enough word 7302"}`, header: jsonBody},
 	{route: "resetPassword", method: "POST", target: "/api/v1/users/team~victim/reset"},
 	{route: "resetPassword", method: "POST", target: "/api/v1/users/other~victim/reset"},
+	{route: "linkUser", method: "POST", target: "/api/v1/users/team~victim/links", body: `{"issuer":"https://idp.test","subject":"1"}`, header: jsonBody},
+	{route: "linkUser", method: "POST", target: "/api/v1/users/other~victim/links", body: `{"issuer":"https://idp.test","subject":"1"}`, header: jsonBody},
+	{route: "unlinkUser", method: "DELETE", target: "/api/v1/users/team~victim/links?issuer=https://idp.test&subject=none"},
+	{route: "unlinkUser", method: "DELETE", target: "/api/v1/users/other~victim/links?issuer=https://idp.test&subject=none"},
 	{route: "redeemReset", note: "a weak password", method: "POST", target: "/api/v1/password-resets", body: `{"code":"{it}","password":"weak"}`, header: jsonBody, before: codeOf("team/victim")},
 	{route: "importHtpasswd", method: "POST", target: "/api/v1/htpasswd", body: "# nobody\n", header: "Content-Type: text/plain"},
 
