@@ -47,7 +47,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), ca: ft.NewCA(t, "kubernetes")}
-	out, err := exec.Command("ip", "address", "add", clusterIP+"/32", "dev", "lo").CombinedOutput()
+	out, err := exec.Command("ip", "address", "replace", clusterIP+"/32", "dev", "lo").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
