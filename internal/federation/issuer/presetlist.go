@@ -56,11 +56,13 @@ var inClusterPreset = Preset{
 }
 
 var buildkitePreset = Preset{
-	Name: "buildkite", About: "Buildkite; jobs ask with --claim organization_id --claim pipeline_id",
+	Name: "buildkite", About: "Buildkite; jobs ask with --claim organization_id --claim pipeline_id; no claim tells a fork's build from an own one",
 	Source: "https://buildkite.com/docs/agent/cli/reference/oidc",
 	Parameters: []Parameter{
 		{Name: "organization_id", About: "the id of the organization", Example: "0184990a-477b-4fa8-9968-496074483cee", Required: true, Pattern: uuid},
 		{Name: "pipeline_ids", About: "the ids of the pipelines", Example: "0184990a-4782-42b5-afc1-16715b10b8ff", Many: true, Pattern: uuid},
+		{Name: "cluster_ids", About: "the ids of the clusters that a job may run in (it asks with --claim cluster_id)", Example: "0184990a-4777-4b4d-9f0e-1c2d3e4f5a6b", Many: true, Pattern: uuid},
+		{Name: "queue_ids", About: "the ids of the queues that a job may run in (it asks with --claim queue_id): one where no fork's build runs", Example: "0184990a-4778-4c5e-8a1b-2d3e4f5a6b7c", Many: true, Pattern: uuid},
 	},
 }
 
