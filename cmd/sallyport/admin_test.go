@@ -31,6 +31,7 @@ func TestAdmin(t *testing.T) {
 			Setup: func(env *testscript.Env) error {
 				env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 				env.Setenv("SALLYPORT_KEYCHAIN", "none")
+				env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, "docker"))
 				return nil
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){

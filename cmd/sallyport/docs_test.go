@@ -214,7 +214,8 @@ func testFederationDocs(t *testing.T) {
 func (s *testServer) shell(text string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", text)
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.dir, "config"),
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(s.dir, "config"), "DOCKER_CONFIG="+filepath.Join(s.dir, "docker"),
+		"XDG_RUNTIME_DIR="+s.dir, "REGISTRY_AUTH_FILE=", "SSH_CONNECTION=a session",
 		"PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
 	return cmd
 }

@@ -6,105 +6,193 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/client"
+	"github.com/sallyport/sallyport/internal/credential"
 )
 
 // maxCAFile bounds a file of CA certificates, in bytes.
 const maxCAFile = 1 << 20
 
+// loginFlags are how somebody wants to log in.
+type loginFlags struct {
+	username, caFile            string
+	device, noBrowser, noDocker bool
+}
+
 func newLogin() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "login URL",
-		Short: "Log in to a server",
-		Long: `Log in to a server and make it the one that the other commands speak to.
+		Use:   "login HOST",
+		Short: "Log in to a server, for this tool, docker and podman",
+		Long: `Log in to a server, for this tool, docker and podman, and make it the one that the
+other commands speak to.
 
-The password is asked for, or read from standard input; an access key serves as
-well. It is sent to the server once and not kept. What is kept, in the keychain
-or else in $XDG_CONFIG_HOME/sallyport/login.json, is an identity token:
-"sallyport logout" ends it, and so does "sallyport session revoke" from anywhere.`,
-		Example: `  sallyport login https://localhost:5000 --ca-file data/tls/ca.pem
-  sallyport login https://registry.example.com --username alice
-  sallyport login https://registry.example.com --username ci --password-stdin <key.txt`,
+A browser shows the server's page to sign in. Over SSH, and where there is no
+display, a code is shown instead, which is typed on that page on another machine.
+With --username nothing of that: the password, or an access key, is asked for, or
+read from standard input, sent to the server once and not kept.
+
+What is kept, in the keychain or else in $XDG_CONFIG_HOME/sallyport/login.json, is
+an identity token. docker and podman get it from docker-credential-sallyport, if
+they find that on PATH, and else from docker's own configuration. "sallyport
+logout" ends it, and so does "sallyport session revoke" from anywhere.`,
+		Example: `  sallyport login registry.example.com
+  sallyport login registry.example.com --device
+  sallyport login https://localhost:5000 --ca-file data/tls/ca.pem
+  sallyport login registry.example.com --username alice
+  sallyport login registry.example.com --username ci --password-stdin <key.txt`,
 		Args: arguments(cobra.ExactArgs(1)),
 	}
-	username := cmd.Flags().StringP("username", "u", "", "user name; asked for on a terminal")
-	caFile := cmd.Flags().String("ca-file", "", "PEM file with a CA to trust for this server; kept with the login")
+	var f loginFlags
+	cmd.Flags().StringVarP(&f.username, "username", "u", "", "log in with a password, or an access key, as this user or robot")
+	cmd.Flags().StringVar(&f.caFile, "ca-file", "", "PEM file with a CA to trust for this server; kept with the login")
+	cmd.Flags().BoolVar(&f.device, "device", false, "show a code, to sign in with the browser of another machine")
+	cmd.Flags().BoolVar(&f.noBrowser, "no-browser", false, "print the address of the page instead of opening it")
+	cmd.Flags().BoolVar(&f.noDocker, "no-docker", false, "leave the configurations of docker and podman alone")
 	addPasswordStdin(cmd, "read the password, or an access key, from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		server, err := client.ParseAddress(args[0])
+		if err == nil {
+			err = f.check(cmd, server)
+		}
 		if err != nil {
 			return usage(cmd, err)
 		}
-		l, err := logIn(cmd, server, *username, *caFile)
-		if err != nil {
-			return explain(err, server, true)
-		}
-		return result(cmd, "logged in to %s as %s", server, l)
+		return explain(logIn(cmd, server, f), server, true)
 	}
 	return cmd
 }
 
-// logIn proves, stores and returns who was logged in.
-func logIn(cmd *cobra.Command, server client.Address, username, caFile string) (string, error) {
+// dockerHub are names of what docker login without a name is for.
+var dockerHub = []client.Address{"https://docker.io", "https://index.docker.io", "https://registry-1.docker.io"}
+
+// check refuses what contradicts itself.
+func (f loginFlags) check(cmd *cobra.Command, server client.Address) error {
+	ways := 0
+	for _, name := range []string{"device", "no-browser", "username"} {
+		if cmd.Flags().Changed(name) {
+			ways++
+		}
+	}
+	switch {
+	case ways > 1:
+		return errors.New("--device, --no-browser and --username are three ways to log in: choose one")
+	case cmd.Flags().Changed("password-stdin") && f.username == "":
+		return errors.New("the user name is missing: give it as --username NAME")
+	case slices.Contains(dockerHub, server):
+		return errors.New("that is Docker Hub, which is no Sallyport: use docker login")
+	}
+	return nil
+}
+
+// logIn proves, stores, and lets docker and podman use what is stored.
+func logIn(cmd *cobra.Command, server client.Address, f loginFlags) error {
 	store, err := client.NewStore()
 	if err != nil {
-		return "", err
+		return err
 	}
-	ca, err := chooseCA(store, server, caFile)
+	ca, err := chooseCA(store, server, f.caFile)
 	if err != nil {
-		return "", err
+		return err
 	}
+	var login client.Login
+	if cmd.Flags().Changed("username") {
+		login, err = withPassword(cmd, server, ca, f.username)
+	} else {
+		login, err = withBrowser(cmd, server, ca, f)
+	}
+	if err != nil {
+		return err
+	}
+	me, err := whoIs(cmd.Context(), login)
+	if err != nil {
+		return err
+	}
+	if _, name, ok := strings.Cut(me.Principal, ":"); ok && login.Username == "" {
+		login.Username = name
+	}
+	if err := store.Save(login); err != nil {
+		return err
+	}
+	if err := result(cmd, "logged in to %s as %s", server, describe(me)); err != nil {
+		return err
+	}
+	place, err := store.Place(server)
+	if err != nil {
+		return err
+	}
+	if f.noDocker {
+		say(cmd, "the identity token is in %s", place)
+		return nil
+	}
+	return connectClients(cmd, store, login, place)
+}
+
+// withPassword asks for a password, or an access key, and shows it to the server.
+func withPassword(cmd *cobra.Command, server client.Address, ca, username string) (client.Login, error) {
 	keys, err := openKeyboard(cmd)
 	if err != nil {
-		return "", err
-	}
-	if username == "" {
-		if username, err = keys.ask("user name"); err != nil {
-			return "", err
-		}
+		return client.Login{}, err
 	}
 	password, err := keys.secret("password")
 	if err != nil {
-		return "", err
+		return client.Login{}, err
 	}
-	login, err := client.LogIn(cmd.Context(), client.LoginRequest{
+	return client.LogIn(cmd.Context(), client.LoginRequest{
 		Server: server, Username: username, Password: password, CA: ca,
 	}, clientOptions())
-	if err != nil {
-		return "", err
-	}
-	who, err := describe(cmd.Context(), login)
-	if err != nil {
-		return "", err
-	}
-	if err := store.Save(login); err != nil {
-		return "", err
-	}
-	if login, err = store.Find(server); err == nil && login.Keychain != "" {
-		place, _ := store.Place(server)
-		say(cmd, "the identity token is in %s", place)
-	}
-	return who, err
 }
 
-// describe asks the server whom it logged in.
-func describe(ctx context.Context, l client.Login) (string, error) {
+// connectClients lets docker and podman use a login, and says how.
+func connectClients(cmd *cobra.Command, store client.Store, login client.Login, place string) error {
+	_, host, _ := strings.Cut(string(login.Server), "://")
+	clients, err := credential.FindClients(store)
+	if err != nil {
+		return err
+	}
+	c, err := clients.Connect(cmd.Context(), login)
+	if err = errors.Join(err, store.Connected(login.Server, c.Changed)); err != nil {
+		return hintedError{
+			fmt.Errorf("this tool is logged in, but docker and podman are not: %w", err),
+			"then run: sallyport login " + host + ", or keep their configurations as they are: --no-docker",
+		}
+	}
+	for _, file := range c.Dropped {
+		say(cmd, "the password for %s that was in %s is taken out", host, file)
+	}
+	switch {
+	case len(c.Plain) > 0:
+		say(cmd, "docker and podman read the identity token in %s, mode 0600: whoever can read your files can read it; better: sallyport helper install %s", words(c.Plain), host)
+	case c.Helper != credential.HelperName:
+		say(cmd, "docker gets the identity token from %s; this tool has it in %s", c.Helper, place)
+	default:
+		say(cmd, "docker and podman get the identity token from %s, which has it in %s", c.Helper, place)
+	}
+	return nil
+}
+
+// whoIs asks the server whom it logged in.
+func whoIs(ctx context.Context, l client.Login) (client.Whoami, error) {
 	c, err := client.New(l, clientOptions())
 	if err != nil {
-		return "", err
+		return client.Whoami{}, err
 	}
-	me, err := c.Whoami(ctx)
-	if err != nil {
-		return "", err
-	}
+	return c.Whoami(ctx)
+}
+
+func describe(me client.Whoami) string {
 	who := client.Printable(me.Principal)
 	if me.Admin {
 		who += ", an administrator"
 	}
-	return who, nil
+	if me.Expires != nil {
+		who += ", until " + date(me.Expires)
+	}
+	return who
 }
 
 // chooseCA returns the PEM text of the named file, or what an older login to
@@ -140,37 +228,6 @@ func readAll(r io.Reader, name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, limit)
 	}
 	return b, nil
-}
-
-func newLogout() *cobra.Command {
-	return &cobra.Command{
-		Use:   "logout",
-		Short: "End the session of a login and forget it",
-		Example: `  sallyport logout
-  sallyport logout --server https://registry.example.com`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd)
-			if err != nil {
-				return err
-			}
-			store, err := client.NewStore()
-			if err != nil {
-				return err
-			}
-			ended := c.LogOut(cmd.Context())
-			if err := store.Remove(c.Server()); err != nil {
-				return err
-			}
-			if ended != nil {
-				return hintedError{
-					fmt.Errorf("the login to %s is forgotten here, but its session could not be ended: %w", c.Server(), ended),
-					"end it with sallyport session revoke, from another login",
-				}
-			}
-			return result(cmd, "logged out of %s", c.Server())
-		},
-	}
 }
 
 func newWhoami() *cobra.Command {

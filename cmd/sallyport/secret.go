@@ -114,16 +114,3 @@ func (k *keyboard) newSecret(prompt string) (access.Secret, error) {
 	}
 	return first, err
 }
-
-// ask asks for a line that may be seen. It needs a terminal.
-func (k *keyboard) ask(prompt string) (string, error) {
-	if k.lines != nil {
-		return "", usageError{fmt.Errorf("the %s is missing", prompt), "give it as --username NAME"}
-	}
-	fmt.Fprintf(k.cmd.ErrOrStderr(), "%s%s: ", strings.ToUpper(prompt[:1]), prompt[1:])
-	line, err := bufio.NewReader(io.LimitReader(k.cmd.InOrStdin(), maxSecretLine)).ReadString('\n')
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", prompt, err)
-	}
-	return strings.TrimSpace(line), nil
-}

@@ -21,13 +21,17 @@ import (
 func TestMain(m *testing.M) {
 	// No test may touch the keychain of who runs it.
 	os.Setenv("SALLYPORT_KEYCHAIN", "none")
-	testscript.Main(m, map[string]func(){"sallyport": main, "docker-credential-sallyport": main, "sallyport-credential-provider": main})
+	testscript.Main(m, map[string]func(){"sallyport": main, "docker-credential-sallyport": main, "sallyport-credential-provider": main, "test-browser": testBrowser})
 }
 
 // TestServe runs the scripts about starting, configuring and stopping a server.
 func TestServe(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, "docker"))
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ports": scriptPorts, "ready": scriptReady, "signal": scriptSignal, "exits": scriptExits,
 			"private": scriptPrivate, "secret": scriptSecret, "sockets": scriptSockets,

@@ -35,6 +35,8 @@ const apiScope = "registry:api:*"
 type Options struct {
 	Now       func() time.Time // nil: time.Now
 	UserAgent string           // "": "sallyport"
+	// Wait waits, until ctx ends; nil: by the clock.
+	Wait func(ctx context.Context, d time.Duration) error
 }
 
 // A Client speaks to the admin API of one server with one stored login. It is
@@ -62,11 +64,7 @@ func New(l Login, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{login: l, wire: w, now: o.Now}
-	if c.now == nil {
-		c.now = time.Now
-	}
-	return c, nil
+	return &Client{login: l, wire: w, now: o.now}, nil
 }
 
 // Server returns where the client speaks to.

@@ -146,38 +146,3 @@ func (w wire) grant(ctx context.Context, l Login, form url.Values) (tokenAnswer,
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return w.token(req)
 }
-
-// LogOut ends the client's own session. One that has ended already is no error.
-func (c *Client) LogOut(ctx context.Context) error {
-	me, err := c.Whoami(ctx)
-	if errors.Is(err, ErrLoginEnded) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.RevokeSession(ctx, me.SessionID)
-}
-
-// EndLogin ends the session of a login, also of one that a client gave the
-// credential helper, whose token service is not known yet. A token that is none
-// of ours is sent nowhere: ended is false.
-func EndLogin(ctx context.Context, l Login, o Options) (ended bool, err error) {
-	if !access.RefreshSecret.Valid(l.Token.Reveal()) {
-		return false, nil
-	}
-	if l.Realm == "" {
-		known, err := Introduce(ctx, l.Server, l.CA, o)
-		if err != nil {
-			return false, err
-		}
-		known.Token = l.Token
-		l = known
-	}
-	c, err := New(l, o)
-	if err != nil {
-		return false, err
-	}
-	err = c.LogOut(ctx)
-	return err == nil, err
-}

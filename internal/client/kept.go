@@ -91,7 +91,7 @@ func (s Store) Place(server Address) (string, error) {
 
 func (s Store) place(key string) string {
 	if key == "" {
-		return "the file " + s.path + ", which only you may read: there is no keychain here"
+		return "the file " + s.path + ", mode 0600: whoever can read your files can read it"
 	}
 	return "the keychain (" + keychain.Name() + ")"
 }
@@ -184,13 +184,12 @@ func (s Store) Hosts() (map[string]string, error) {
 }
 
 // Forget removes every credential for a host, and returns the identity tokens
-// that were among them, for EndLogin.
-func (s Store) Forget(host string) ([]Login, error) {
+// that were among them, for EndLogin. found says whether there was any credential.
+func (s Store) Forget(host string) (ended []Login, found bool, err error) {
 	all, err := s.read()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var ended []Login
 	ca := all.Ambient[host].CA
 	for _, server := range servers(host) {
 		if l, ok := all.Servers[server]; ok {
@@ -198,18 +197,18 @@ func (s Store) Forget(host string) ([]Login, error) {
 			ended = append(ended, l)
 		}
 	}
-	if k, ok := all.Kept[host]; ok {
-		if server, err := ServerOf(host); err == nil && k.Username == TokenUser {
-			ended = append(ended, Login{Server: server, Token: k.Secret, Keychain: k.Keychain, CA: ca})
-		}
-	} else if len(ended) == 0 {
-		return nil, nil
+	k, kept := all.Kept[host]
+	if server, err := ServerOf(host); kept && err == nil && k.Username == TokenUser {
+		ended = append(ended, Login{Server: server, Token: k.Secret, Keychain: k.Keychain, CA: ca})
+	}
+	if !kept && len(ended) == 0 {
+		return nil, false, nil
 	}
 	for i, l := range ended {
 		// One that cannot be read can still be forgotten, only not ended.
 		ended[i].Token, _ = fetch(l.Token, l.Keychain)
 	}
-	return ended, s.exchange("", func(all *logins) []string {
+	return ended, true, s.exchange("", func(all *logins) []string {
 		stale := []string{all.Kept[host].Keychain}
 		delete(all.Kept, host)
 		for _, server := range servers(host) {

@@ -182,12 +182,21 @@ type tokenAnswer struct {
 	AccessToken  Secret `json:"access_token"`
 	RefreshToken Secret `json:"refresh_token"`
 	ExpiresIn    int64  `json:"expires_in"` // seconds
+	Error        string `json:"error"`      // RFC 6749, 5.2
 	Errors       []struct {
 		Message string `json:"message"`
 	} `json:"errors"`
 }
 
-// token sends a request for a token. Errors: errBadCredential.
+// A grantRefused says why there is no token, with the code for programs.
+type grantRefused struct {
+	*Problem
+	code string
+}
+
+func (e *grantRefused) Unwrap() error { return e.Problem }
+
+// token sends a request for a token. Errors: errBadCredential, *grantRefused.
 func (w wire) token(req *http.Request) (tokenAnswer, error) {
 	resp, err := w.send(req)
 	if err != nil {
@@ -212,5 +221,5 @@ func (w wire) token(req *http.Request) (tokenAnswer, error) {
 	} else {
 		p.Detail = fmt.Sprintf("the token service answered %d", resp.StatusCode)
 	}
-	return tokenAnswer{}, p
+	return tokenAnswer{}, &grantRefused{p, answer.Error}
 }

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // maxLogins bounds the file of stored logins, in bytes.
@@ -25,6 +27,9 @@ type Login struct {
 	CA       string  `json:"ca,omitempty"` // PEM; "" for the system's CAs alone
 	// Keychain is the key of the token in the keychain; "" when it is in the file.
 	Keychain string `json:"keychain,omitempty"`
+	// Clients are the configurations of docker and podman that were changed for this
+	// login, to be changed back at its end.
+	Clients []string `json:"clients,omitempty"`
 }
 
 // A Store keeps logins in a file of this user alone, and their secrets in the
@@ -74,7 +79,7 @@ func (e *NotLoggedIn) Error() string {
 // Hint gives the cure.
 func (e *NotLoggedIn) Hint() string {
 	if e.Server == "" {
-		return "run: sallyport login URL"
+		return "run: sallyport login HOST"
 	}
 	return "run: sallyport login " + string(e.Server)
 }
@@ -99,7 +104,8 @@ func (s Store) Find(server Address) (Login, error) {
 }
 
 // Save stores l, in place of an older login to the same server, and makes it
-// the current one.
+// the current one. What was changed in the configurations of clients for the older
+// one is for this one now.
 func (s Store) Save(l Login) error {
 	var err error
 	if l.Token, l.Keychain, err = deposit(l.Token); err != nil {
@@ -107,19 +113,25 @@ func (s Store) Save(l Login) error {
 	}
 	return s.exchange(l.Keychain, func(all *logins) []string {
 		old := all.Servers[l.Server]
+		l.Clients = old.Clients
 		all.Servers[l.Server] = l
 		all.Current = l.Server
 		return []string{old.Keychain}
 	})
 }
 
-// Remove forgets the login of a server.
-func (s Store) Remove(server Address) error {
+// Connected says that clients use the login of a server from now on, not what they
+// gave the credential helper before, and that files of theirs were changed for that.
+func (s Store) Connected(server Address, files []string) error {
+	_, host, _ := strings.Cut(string(server), "://")
 	return s.exchange("", func(all *logins) []string {
-		old := all.Servers[server]
-		delete(all.Servers, server)
-		if all.Current == server {
-			all.Current = ""
+		old := all.Kept[host]
+		delete(all.Kept, host)
+		if l, ok := all.Servers[server]; ok {
+			l.Clients = append(l.Clients, files...)
+			slices.Sort(l.Clients)
+			l.Clients = slices.Compact(l.Clients)
+			all.Servers[server] = l
 		}
 		return []string{old.Keychain}
 	})
@@ -168,8 +180,11 @@ func (s Store) read() (logins, error) {
 	return all, nil
 }
 
-// change reads, changes and replaces the file while no other process does.
-func (s Store) change(edit func(*logins)) error {
+// Alone does something to the configurations of clients while no other process of
+// this tool does.
+func (s Store) Alone(do func() error) error { return s.alone("clients.lock", do) }
+
+func (s Store) alone(name string, do func() error) error {
 	dir := filepath.Dir(s.path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for logins: %w", err)
@@ -177,11 +192,20 @@ func (s Store) change(edit func(*logins)) error {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for logins private: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "login.lock"))
+	unlock, err := lock(filepath.Join(dir, name))
 	if err != nil {
 		return fmt.Errorf("lock logins: %w", err)
 	}
 	defer unlock()
+	return do()
+}
+
+// change reads, changes and replaces the file while no other process does.
+func (s Store) change(edit func(*logins)) error {
+	return s.alone("login.lock", func() error { return s.changeAlone(edit) })
+}
+
+func (s Store) changeAlone(edit func(*logins)) error {
 	all, err := s.read()
 	if err != nil {
 		return err

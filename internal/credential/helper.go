@@ -167,7 +167,7 @@ func (h Helper) erase(ctx context.Context, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	logins, err := h.Store.Forget(host)
+	logins, _, err := h.Store.Forget(host)
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,14 @@
 package credential
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/sallyport/sallyport/internal/client"
 	"github.com/sallyport/sallyport/internal/client/dockerconfig"
 )
 
@@ -81,10 +80,12 @@ func DockerConfig() (string, error) {
 // for hosts. It keeps all else that the file says, and returns the hosts whose
 // secrets it still holds: no client looks at them from then on.
 func Use(path string, hosts []string) (left []string, err error) {
-	err = edit(path, func(helpers map[string]json.RawMessage) {
-		for _, host := range hosts {
-			helpers[host] = json.RawMessage(`"` + HelperSuffix + `"`)
-		}
+	err = edit(path, func(d *dockerconfig.Document) error {
+		return d.Within("credHelpers", func(helpers *dockerconfig.Document) {
+			for _, host := range hosts {
+				helpers.Set(host, json.RawMessage(quotedSuffix))
+			}
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -105,93 +106,27 @@ func Use(path string, hosts []string) (left []string, err error) {
 
 // Leave takes back what Use did; without hosts for all of them.
 func Leave(path string, hosts []string) error {
-	return edit(path, func(helpers map[string]json.RawMessage) {
-		ours := func(host string) bool { return string(helpers[host]) == `"`+HelperSuffix+`"` }
+	return edit(path, func(d *dockerconfig.Document) error { return leave(d, hosts) })
+}
+
+func leave(d *dockerconfig.Document, hosts []string) error {
+	return d.Within("credHelpers", func(helpers *dockerconfig.Document) {
 		if len(hosts) == 0 {
-			for host := range helpers {
-				hosts = append(hosts, host)
-			}
+			hosts = helpers.Names()
 		}
 		for _, host := range hosts {
-			if ours(host) {
-				delete(helpers, host)
+			if string(helpers.Get(host)) == quotedSuffix {
+				helpers.Remove(host)
 			}
 		}
 	})
 }
 
-// edit changes "credHelpers" of the file at path and nothing else. Like docker it
-// follows a link that the file is, and replaces the file that is meant.
-func edit(path string, change func(helpers map[string]json.RawMessage)) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	all, helpers := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	text, err := dockerconfig.ReadText(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if len(bytes.TrimSpace(text)) > 0 {
-		if err := json.Unmarshal(text, &all); err != nil {
-			return fmt.Errorf("%s is not an object of JSON: mend it first", path)
-		}
-	}
-	if err := takeHelpers(all, &helpers); err != nil {
-		return fmt.Errorf("credHelpers in %s %w: mend it first", path, err)
-	}
-	if helpers == nil {
-		helpers = map[string]json.RawMessage{}
-	}
-	before := len(helpers)
-	change(helpers)
-	if len(helpers) == 0 && before == 0 {
-		return nil
-	}
-	if len(helpers) > 0 {
-		if all["credHelpers"], err = json.Marshal(helpers); err != nil {
-			return err
-		}
-	}
-	out, err := json.MarshalIndent(all, "", "\t")
+// edit changes a file while no other process of this tool does.
+func edit(path string, change func(*dockerconfig.Document) error) error {
+	store, err := client.NewStore()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return replace(path, append(out, '\n'))
-}
-
-// takeHelpers moves "credHelpers" out of a file's fields. The clients take it in
-// any case.
-func takeHelpers(all map[string]json.RawMessage, helpers *map[string]json.RawMessage) error {
-	found := false
-	for name, old := range all {
-		if !strings.EqualFold(name, "credHelpers") {
-			continue
-		}
-		if found {
-			return errors.New("stands there twice")
-		}
-		found = true
-		if json.Unmarshal(old, helpers) != nil {
-			return errors.New("is not an object")
-		}
-		delete(all, name)
-	}
-	return nil
-}
-
-// replace writes the file at once: readers meet the old or the new one.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".config-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return store.Alone(func() error { return dockerconfig.Edit(path, change) })
 }

@@ -116,7 +116,7 @@ Log in, push, administer:
   docker login %[1]s -u admin
   docker tag IMAGE %[1]s/team/app:1 && docker push %[1]s/team/app:1
   podman login%[2]s %[1]s -u admin
-  sallyport login%[3]s %[4]s
+  sallyport login --username admin%[3]s %[4]s
 
 `, host, trust, login, base)
 	return b.String()

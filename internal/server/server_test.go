@@ -157,7 +157,7 @@ func TestFirstAndSecondStart(t *testing.T) {
 		"  docker login " + r.Address() + " -u admin\n",
 		"  docker tag IMAGE " + r.Address() + "/team/app:1 && docker push " + r.Address() + "/team/app:1\n",
 		"  podman login --cert-dir " + c.Data + "/tls " + r.Address() + " -u admin\n",
-		"  sallyport login --ca-file " + c.Data + "/tls/ca.pem " + r.url + "\n",
+		"  sallyport login --username admin --ca-file " + c.Data + "/tls/ca.pem " + r.url + "\n",
 	} {
 		if !strings.Contains(out, line) {
 			t.Errorf("no line %q in\n%s", line, out)
