@@ -64,7 +64,10 @@ func TestStore(t *testing.T) {
 			t.Errorf("C-02: %s finds the login to %s", server, l.Server)
 		}
 	}
-	must(t, s.Remove("https://two.test"))
+	ended, found, err := s.Forget("two.test")
+	if err != nil || !found || len(ended) != 1 {
+		t.Errorf("Forget: %v, %v, %v", ended, found, err)
+	}
 	if _, err := s.Find(""); err == nil {
 		t.Error("after a logout there is a current login")
 	}

@@ -188,43 +188,42 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// TestErase ends the session at the server, whose realm is its own, and is no
+const metadataPath = "/.well-known/oauth-authorization-server"
+
+// TestErase ends the session at the server, where that says and is its own, and is no
 // failure when the server is not there or sends elsewhere (C-04).
 func TestErase(t *testing.T) {
 	idt, err := access.RefreshSecret.New(zeros{})
 	must(t, err)
 	var asked []string
-	realm := ""
+	revoke := ""
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Method+" "+r.URL.Path)
 		switch r.URL.Path {
-		case "/v2/":
-			w.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`",service="reg.test"`)
-			w.WriteHeader(http.StatusUnauthorized)
-		case "/token":
-			if r.FormValue("refresh_token") != idt.Reveal() {
+		case metadataPath:
+			fmt.Fprintf(w, `{"revocation_endpoint":%q}`, revoke)
+		case "/oauth/revoke":
+			if r.FormValue("token") != idt.Reveal() || r.URL.RawQuery != "" {
 				t.Error("another token came")
 			}
-			fmt.Fprint(w, `{"access_token":"T","expires_in":300}`)
-		case client.APIPath + "/whoami":
-			fmt.Fprint(w, `{"principal":"user:alice","sessionId":"s1"}`)
 		}
 	})
 	s := httptest.NewTLSServer(mux)
 	defer s.Close()
 	host := strings.TrimPrefix(s.URL, "https://")
 	ca := pemOf(s.Certificate())
-	for _, c := range []struct{ name, realm, user, secret, want string }{
-		{"ours", s.URL + "/token", "<token>", idt.Reveal(), "DELETE " + client.APIPath + "/sessions/s1"},
-		{"C-04: a realm elsewhere", "https://evil.test/token", "<token>", idt.Reveal(), "GET /v2/"},
-		{"not ours", s.URL + "/token", "<token>", "another registry's", ""},
-		{"a password", s.URL + "/token", "alice", idt.Reveal(), ""},
+	for _, c := range []struct{ name, revoke, user, secret, want string }{
+		{"ours", s.URL + "/oauth/revoke", "<token>", idt.Reveal(), "POST /oauth/revoke"},
+		{"C-04: an end elsewhere", "https://evil.test/oauth/revoke", "<token>", idt.Reveal(), "GET " + metadataPath},
+		{"none", "", "<token>", idt.Reveal(), "GET " + metadataPath},
+		{"not ours", s.URL + "/oauth/revoke", "<token>", "another registry's", ""},
+		{"a password", s.URL + "/oauth/revoke", "alice", idt.Reveal(), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk(t)
 			must(t, d.Store.SetAmbient(host, &client.Ambient{Identity: "auto", CA: ca}))
-			asked, realm = nil, c.realm
+			asked, revoke = nil, c.revoke
 			d.run("store", stored(host, c.user, c.secret))
 			for range 2 {
 				if out, code := d.run("erase", host+"\n"); code != 0 || out != "" {
@@ -251,6 +250,7 @@ func TestErase(t *testing.T) {
 }
 
 func TestUse(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	dir := t.TempDir()
 	real, path := filepath.Join(dir, "real.json"), filepath.Join(dir, "docker", "config.json")
 	const before = `{"auths":{"reg.test":{"auth":"YWxpY2U6cHc="},"other.test":{}},"credsStore":"pass","credHelpers":{"gcr.io":"gcr"},"big":12345678901234567890,"HttpHeaders":{"A":"<b>"}}`
@@ -302,6 +302,7 @@ func TestUse(t *testing.T) {
 // TestUseHostile: what stands where docker's file belongs is not waited for, and
 // not read to its end.
 func TestUseHostile(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	for name, put := range map[string]func(at string) error{
 		"FIFO": func(at string) error { return syscall.Mkfifo(at, 0o600) },
 		"huge": func(at string) error {
