@@ -215,7 +215,8 @@ func (s *server) CLI(stdin string, args ...string) string {
 // CLIAs runs the sallyport command with the stored login of one person.
 func (s *server) CLIAs(who, stdin string, args ...string) string {
 	s.t.Helper()
-	r := run{Stdin: stdin, Env: []string{"XDG_CONFIG_HOME=" + filepath.Join(s.Dir, "cli-"+who)}}
+	home := filepath.Join(s.Dir, "cli-"+who)
+	r := run{Stdin: stdin, Env: []string{"XDG_CONFIG_HOME=" + home, "DOCKER_CONFIG=" + filepath.Join(home, "docker"), "REGISTRY_AUTH_FILE=", "XDG_RUNTIME_DIR=" + home}}
 	return r.ok(s.t, append([]string{binary}, args...)...)
 }
 

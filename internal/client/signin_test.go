@@ -211,9 +211,11 @@ func TestSignInHostile(t *testing.T) {
 		}
 	}
 	for name, handler := range map[string]http.HandlerFunc{
-		"none":          http.NotFound,
-		"C-05 redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.test/", http.StatusFound) },
-		"broken":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"none": http.NotFound,
+		"C-05 redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.test/", http.StatusFound)
+		},
+		"broken": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 	} {
 		_, err := client.NewSignIn(t.Context(), hostile(t, handler), "", client.Options{})
 		if err == nil || errors.Is(err, client.ErrNoSignIn) != (name == "none") {

@@ -157,10 +157,11 @@ type written struct {
 func (w written) into(file, host string) (changed bool, err error) {
 	err = dockerconfig.Edit(file, func(d *dockerconfig.Document) error {
 		if w.helper {
-			if err := d.Within("credHelpers", func(h *dockerconfig.Document) {
+			err := d.Within("credHelpers", func(h *dockerconfig.Document) {
 				changed = string(h.Get(host)) != quotedSuffix
 				h.Set(host, json.RawMessage(quotedSuffix))
-			}); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 		}

@@ -77,36 +77,59 @@ func DockerConfig() (string, error) {
 }
 
 // Use makes the clients that read the configuration file at path ask this helper
-// for hosts. It keeps all else that the file says, and returns the hosts whose
-// secrets it still holds: no client looks at them from then on.
+// for hosts. An identity token that the helper has too is taken out. It keeps all else
+// that the file says, and returns the hosts whose secrets it still holds: no client
+// looks at them from then on.
 func Use(path string, hosts []string) (left []string, err error) {
-	err = edit(path, func(d *dockerconfig.Document) error {
-		return d.Within("credHelpers", func(helpers *dockerconfig.Document) {
-			for _, host := range hosts {
-				helpers.Set(host, json.RawMessage(quotedSuffix))
-			}
-		})
-	})
+	store, err := client.NewStore()
 	if err != nil {
 		return nil, err
 	}
 	c, err := dockerconfig.Read(path)
-	if err != nil {
-		return nil, err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, dockerconfig.ErrNotJSON) {
+		return nil, err // one that is no JSON is told of below, with the line
 	}
+	var moved []string
 	for _, e := range c.Entries {
 		for _, host := range hosts {
-			if dockerconfig.Host(e.Registry) == host && e.HasSecret() {
+			if dockerconfig.Host(e.Registry) != host || !e.HasSecret() {
+				continue
+			}
+			if k, err := store.Kept(host); err == nil && e.Registry == host && e.Password.IsZero() && k.Secret.Reveal() == e.IdentityToken.Reveal() {
+				moved = append(moved, host)
+			} else {
 				left = append(left, host)
 			}
 		}
 	}
-	return left, nil
+	return left, store.Alone(func() error { return dockerconfig.Edit(path, use(hosts, moved)) })
+}
+
+func use(hosts, moved []string) func(*dockerconfig.Document) error {
+	return func(d *dockerconfig.Document) error {
+		return errors.Join(
+			d.Within("credHelpers", func(helpers *dockerconfig.Document) {
+				for _, host := range hosts {
+					helpers.Set(host, json.RawMessage(quotedSuffix))
+				}
+			}),
+			d.Within("auths", func(auths *dockerconfig.Document) {
+				for _, host := range moved {
+					auths.Remove(host)
+				}
+			}))
+	}
 }
 
 // Leave takes back what Use did; without hosts for all of them.
 func Leave(path string, hosts []string) error {
-	return edit(path, func(d *dockerconfig.Document) error { return leave(d, hosts) })
+	store, err := client.NewStore()
+	if err != nil {
+		return err
+	}
+	return store.Alone(func() error {
+		return dockerconfig.Edit(path, func(d *dockerconfig.Document) error { return leave(d, hosts) })
+	})
 }
 
 func leave(d *dockerconfig.Document, hosts []string) error {
@@ -120,13 +143,4 @@ func leave(d *dockerconfig.Document, hosts []string) error {
 			}
 		}
 	})
-}
-
-// edit changes a file while no other process of this tool does.
-func edit(path string, change func(*dockerconfig.Document) error) error {
-	store, err := client.NewStore()
-	if err != nil {
-		return err
-	}
-	return store.Alone(func() error { return dockerconfig.Edit(path, change) })
 }
