@@ -24,6 +24,7 @@ type desk struct {
 	home   string
 	bundle *bundle
 	engine *engines
+	env    []string // of clients, over the usual
 }
 
 // A bundle is one image in the forms that clients read.
@@ -52,11 +53,11 @@ type client struct {
 }
 
 func (d *desk) run() run {
-	return run{Env: []string{
+	return run{Env: append([]string{
 		"HOME=" + d.home, "DOCKER_CONFIG=" + filepath.Join(d.home, ".docker"), "XDG_RUNTIME_DIR=" + d.home,
 		"REGISTRY_AUTH_FILE=" + filepath.Join(d.home, "auth.json"), "SSL_CERT_FILE=" + d.s.CA, "STORAGE_DRIVER=vfs",
 		"DOCKER_HOST=unix://" + d.engine.dockerSocket, "DOCKER_BUILDKIT=0", "XDG_CONFIG_HOME=" + filepath.Join(d.home, ".config"),
-	}, Dir: d.home}
+	}, d.env...), Dir: d.home}
 }
 
 func (d *desk) try(args ...string) (string, error) {
