@@ -344,11 +344,11 @@ func (d *desk) checkStored(c client, password string) {
 }
 
 // TestExpiryDuringPush: a push outlives the token it began with. Tokens end
-// after 5 s although clients are told 300; the way to the registry is so slow
+// after 3 s although clients are told 300; the way to the registry is so slow
 // that the push takes longer.
 func TestExpiryDuringPush(t *testing.T) {
 	front := freePort(t)
-	s := newServer(t, serverOptions{Front: front, Extra: "tokens:\n  test_expiry: 5s\n"})
+	s := newServer(t, serverOptions{Front: front, Extra: "tokens:\n  test_expiry: 3s\n"})
 	slowProxy(t, front, func() int { return s.Port }, 700_000)
 	e := startEngines(t, s)
 	s.Login()
@@ -356,7 +356,7 @@ func TestExpiryDuringPush(t *testing.T) {
 	s.Policy("  - who: [\"user:alice\"]\n    what: [\"team/**\"]\n    may: [pull, push]\n")
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBundle(t, e, 4, 2<<20) // of its own, or its layers would be mounted
+			b := newBundle(t, e, 4, 1200<<10) // of its own, or its layers would be mounted
 			d := newDesk(t, s, e, b)
 			if c.login != nil {
 				c.login(d, "alice", alice)
@@ -367,7 +367,7 @@ func TestExpiryDuringPush(t *testing.T) {
 			if err != nil {
 				t.Fatalf("push: %v\n%s", err, out)
 			}
-			if took < 7*time.Second {
+			if took < 5*time.Second {
 				t.Errorf("the push took %s, so no token ended during it", took)
 			}
 			whole(t, s, "team/"+c.name, "v1")
@@ -389,7 +389,7 @@ func whole(t *testing.T, s *server, repo, tag string) {
 	if status != http.StatusOK || len(m.Layers) == 0 {
 		t.Fatalf("%s:%s: %d %s", repo, tag, status, body)
 	}
-	p.forgetTokens() // a slow way and tokens of five seconds
+	p.forgetTokens() // a slow way and tokens of three seconds
 	for _, d := range append(m.Layers, m.Config) {
 		status, _, body, err := p.do("GET", repo, "/v2/"+repo+"/blobs/"+d.Digest, nil, nil)
 		if err != nil || status != http.StatusOK || digestOf(body) != d.Digest {

@@ -30,7 +30,7 @@ var conformanceSwitches = map[string]string{
 func TestConformance(t *testing.T) {
 	for _, version := range []string{"1.1", "dev"} {
 		t.Run("sqlite/"+version, func(t *testing.T) { conform(t, version, "") })
-		t.Run("postgres/"+version, func(t *testing.T) { conform(t, version, metadatatest.Postgres(t)) })
+		t.Run("postgres/"+version, func(t *testing.T) { conform(t, version, metadatatest.EmptyPostgres(t)) })
 	}
 }
 

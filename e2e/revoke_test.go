@@ -152,6 +152,7 @@ func TestRevocationOnThreeProcesses(t *testing.T) {
 		{"connections cut", cutWatches},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			database := metadatatest.Postgres(t)
 			conn, err := pgx.Connect(t.Context(), database)
 			must(t, err)

@@ -18,7 +18,7 @@ import (
 )
 
 func TestReopen(t *testing.T) {
-	metadatatest.EachURL(t, func(t *testing.T, url string) {
+	metadatatest.EachEmptyURL(t, func(t *testing.T, url string) {
 		ctx := t.Context()
 		var generation int64
 		for round := range 3 {
@@ -58,7 +58,7 @@ func TestBadURLs(t *testing.T) {
 }
 
 func TestOneProcess(t *testing.T) {
-	url := metadatatest.SQLite(t)
+	url := metadatatest.NoSQLite(t)
 	db, err := metadata.Open(t.Context(), url, metadata.Options{})
 	must(t, err)
 	_, err = metadata.Open(t.Context(), url, metadata.Options{})
@@ -106,7 +106,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestNewerDatabase(t *testing.T) {
-	metadatatest.EachURL(t, func(t *testing.T, url string) {
+	metadatatest.EachEmptyURL(t, func(t *testing.T, url string) {
 		ctx := t.Context()
 		db, err := metadata.Open(ctx, url, metadata.Options{})
 		must(t, err)
@@ -123,7 +123,7 @@ func TestNewerDatabase(t *testing.T) {
 }
 
 func TestReplicasStartTogether(t *testing.T) {
-	url := metadatatest.Postgres(t)
+	url := metadatatest.EmptyPostgres(t)
 	var group sync.WaitGroup
 	for range 6 {
 		group.Go(func() {
@@ -145,7 +145,7 @@ func TestReplicasStartTogether(t *testing.T) {
 
 // TestMigrationIsAtomic: one that ends in the middle leaves nothing behind.
 func TestMigrationIsAtomic(t *testing.T) {
-	metadatatest.EachURL(t, func(t *testing.T, url string) {
+	metadatatest.EachEmptyURL(t, func(t *testing.T, url string) {
 		err := metadata.MigrateWith(t.Context(), url, map[string]string{
 			"00002_bad.sql": "-- +goose Up\nCREATE TABLE half (id bigint);\nDELETE FROM generation;\nINSERT INTO nowhere VALUES (1);\n",
 		})
@@ -175,7 +175,7 @@ func TestFileThatWasThere(t *testing.T) {
 }
 
 func TestNothingStaysBehind(t *testing.T) {
-	metadatatest.EachURL(t, func(t *testing.T, url string) {
+	metadatatest.EachEmptyURL(t, func(t *testing.T, url string) {
 		ignore := goleak.IgnoreCurrent()
 		db, err := metadata.Open(t.Context(), url, metadata.Options{})
 		must(t, err)

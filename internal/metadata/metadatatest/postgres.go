@@ -19,6 +19,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// postgresTemplate is the database that others are copied from.
+const postgresTemplate = "tables"
+
 // errMissing says that the machine has no PostgreSQL.
 var errMissing = errors.New("PostgreSQL is not installed (looked for initdb in PATH and /usr/lib/postgresql)")
 
@@ -29,10 +32,21 @@ var (
 	lifeline io.Closer
 )
 
-// Postgres returns the URL of a fresh, empty database. The server is started
-// once for the test binary, and ends with it. Where PostgreSQL is missing the
-// test is skipped, and says so; with CI=true it fails.
+// Postgres returns the URL of a fresh database, which has its tables. The server is
+// started once for the test binary, and ends with it. Where PostgreSQL is missing
+// the test is skipped, and says so; with CI=true it fails.
 func Postgres(t testing.TB) string {
+	t.Helper()
+	return database(t, postgresTemplate)
+}
+
+// EmptyPostgres returns the URL of a database without tables, as Postgres does.
+func EmptyPostgres(t testing.TB) string {
+	t.Helper()
+	return database(t, "template1")
+}
+
+func database(t testing.TB, template string) string {
 	t.Helper()
 	dir, err := server()
 	if errors.Is(err, errMissing) && os.Getenv("CI") != "true" {
@@ -42,7 +56,7 @@ func Postgres(t testing.TB) string {
 		t.Fatal(err)
 	}
 	name := fmt.Sprintf("test%d", databases.Add(1))
-	execute(t, dir, `CREATE DATABASE `+name)
+	execute(t, dir, `CREATE DATABASE `+name+` TEMPLATE `+template)
 	t.Cleanup(func() { execute(t, dir, `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return url(dir, name)
 }
@@ -103,7 +117,11 @@ func start() (string, error) {
 	}
 	for range 1200 {
 		if conn, err := pgx.Connect(context.Background(), url(dir, "postgres")); err == nil {
-			return dir, conn.Close(context.Background())
+			_, err := conn.Exec(context.Background(), `CREATE DATABASE `+postgresTemplate)
+			if err == nil {
+				err = makeTables(url(dir, postgresTemplate))
+			}
+			return dir, errors.Join(err, conn.Close(context.Background()))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
