@@ -39,6 +39,7 @@
 //	github.com/go-jose/go-jose    : federation token
 //	github.com/coreos/go-oidc     : federation
 //	golang.org/x/oauth2           : federation
+//	github.com/go-ldap/ldap       : federation
 //	golang.org/x/crypto           : account server
 //	html/template                 : ui
 //	github.com/klauspost/compress : leak

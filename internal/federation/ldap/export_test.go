@@ -1,0 +1,20 @@
+package ldap
+
+// LoginFilter returns the filter for a name that somebody typed.
+func (d *Directory) LoginFilter(name string) string { return d.loginFilter(name) }
+
+// SubjectFilter returns the filter for a subject.
+func (d *Directory) SubjectFilter(subject string) (string, bool) { return d.subjectFilter(subject) }
+
+// MemberFilter returns the filter for the groups of a member.
+func (d *Directory) MemberFilter(member string) string {
+	return d.d.memberFilter([]string{member}, "")
+}
+
+// GUIDs are the two forms of one.
+func GUIDs(s string) (raw []byte, again string, ok bool) {
+	if raw, ok = parseGUID(s); ok {
+		again = formatGUID(raw)
+	}
+	return raw, again, ok
+}
