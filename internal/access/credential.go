@@ -50,7 +50,7 @@ const MaxIDToken = 16 << 10
 type Credential interface{ credential() }
 
 type (
-	// Password is a name and a password of a local account.
+	// Password is a name and a password, of a local account or one of a directory.
 	Password struct {
 		Name   string
 		Secret Secret
@@ -141,6 +141,16 @@ func (e *Refused) Unwrap() error { return e.Why }
 // it; the door answers 429 with Retry-After.
 var ErrBusy = errors.New("too many logins are being checked")
 
+// ErrUnavailable says that the check could not be made because who knows the answer,
+// such as a directory, does not give it; the door answers 503 with Retry-After.
+var ErrUnavailable = errors.New("who checks this password does not answer")
+
+// A NotAdmitted is somebody who has proven who they are in a directory, and is not
+// let in here. Text says to them why, and what an administrator can do.
+type NotAdmitted struct{ Text string }
+
+func (e *NotAdmitted) Error() string { return e.Text }
+
 // Throttled says that the check was not made, because too many before it proved
 // nothing; the door answers 429 with Retry-After. It does not tell whether there
 // is such an account, nor whether the credential was right.
@@ -158,7 +168,9 @@ func (e *Throttled) Seconds() int64 {
 // An Authenticator proves credentials of one kind.
 type Authenticator interface {
 	// Authenticate returns who presents c. A credential that proves nothing is
-	// ErrBadCredential and nothing more. ErrBusy and *Throttled ask to come
-	// again. Any other error means we could not decide. Safe for concurrent use.
+	// ErrBadCredential and nothing more. ErrBusy, *Throttled and
+	// ErrUnavailable ask to come again; *NotAdmitted is for who is known
+	// elsewhere and not here. Any other error means we could not
+	// decide. Safe for concurrent use.
 	Authenticate(ctx context.Context, c Credential) (Identity, error)
 }

@@ -32,9 +32,14 @@ func (s passwords) Authenticate(ctx context.Context, c access.Credential) (acces
 	if !ok {
 		return access.Identity{}, access.ErrBadCredential
 	}
+	if of, name, ok := s.proverOf(p.Name); ok {
+		return s.elsewhere(ctx, of, name, p)
+	}
 	a, err := s.fromMemory(ctx, p)
 	if err == nil && a.UID == "" {
-		a, err = s.flights.do(ctx, s.presented(p), func(ctx context.Context) (Account, error) { return s.fromAfar(ctx, p) })
+		a, err = s.flights.do(ctx, s.presented(p), func(ctx context.Context) (Account, error) {
+			return s.fromAfar(ctx, p, func(l lane) (Account, error) { return s.check(ctx, l, p) })
+		})
 	}
 	if err != nil {
 		return access.Identity{}, err
@@ -76,8 +81,8 @@ func (s *Service) presented(p access.Password) presentation {
 	return presentation{access.Network(p.From.Address), s.remembered.sum(p.Name, p.Secret.Reveal())}
 }
 
-// fromAfar checks a password that comes without any other proof.
-func (s *Service) fromAfar(ctx context.Context, p access.Password) (Account, error) {
+// fromAfar lets a password that comes without any other proof be checked.
+func (s *Service) fromAfar(ctx context.Context, p access.Password, check func(lane) (Account, error)) (Account, error) {
 	at := s.pairOf(p)
 	noted, err := s.noted(ctx, at)
 	if err != nil {
@@ -90,16 +95,16 @@ func (s *Service) fromAfar(ctx context.Context, p access.Password) (Account, err
 	case p.From.Local:
 		by = local
 	}
-	a, err := s.throttled(ctx, at, by, p)
+	a, err := s.throttled(ctx, at, by, check)
 	if err == nil {
 		s.note(ctx, a, at, noted)
 	}
 	return a, err
 }
 
-// throttled checks a password and counts it. Errors: *access.Throttled,
-// access.ErrBadCredential, access.ErrBusy.
-func (s *Service) throttled(ctx context.Context, at pair, by standing, p access.Password) (Account, error) {
+// throttled lets a password be checked and counts it. Errors: *access.Throttled;
+// those of check, of which all but access.ErrBadCredential decide nothing.
+func (s *Service) throttled(ctx context.Context, at pair, by standing, check func(lane) (Account, error)) (Account, error) {
 	try, err := s.throttle.begin(at, by)
 	if err != nil {
 		return Account{}, s.hashing.refuse(ctx, err)
@@ -108,7 +113,7 @@ func (s *Service) throttled(ctx context.Context, at pair, by standing, p access.
 	if by != stranger {
 		l = ahead
 	}
-	a, err := s.check(ctx, l, p)
+	a, err := check(l)
 	switch {
 	case err == nil:
 		s.throttle.right(try)

@@ -41,6 +41,22 @@ type Provider struct {
 	// not, or could not be asked.
 	Recheck, MaxAge time.Duration
 	Voucher         Voucher
+	// Prover checks passwords: of who logs in with a name below that of the provider.
+	Prover Prover
+}
+
+// renewable reports whether the provider can be asked again about whom l is of. A
+// directory is not about who is withdrawn: a password brings them back.
+func (p Provider) renewable(l Link) bool {
+	return p.Prover != nil && !l.Checked.IsZero() || p.Voucher != nil && l.Renewal != nil
+}
+
+// voucher returns who is asked again.
+func (p Provider) voucher() Voucher {
+	if p.Prover != nil {
+		return p.Prover
+	}
+	return p.Voucher
 }
 
 // A Voucher is asked again about people.
@@ -153,7 +169,7 @@ func (s *Service) signedIn(ctx context.Context, p Provider, uid string, l Link) 
 	id := access.Identity{Principal: a.Principal(), Proof: access.Proof{
 		Method: methodSSO, PasswordSet: a.PasswordSet, Issuer: l.Issuer, Subject: l.Subject,
 	}}
-	if p.Voucher == nil || l.Renewal == nil {
+	if !p.renewable(l) {
 		id.Expires = l.Checked.Add(p.MaxAge)
 	}
 	return id, nil

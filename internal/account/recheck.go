@@ -91,7 +91,7 @@ func (s *Service) recheck(ctx context.Context, p Provider, id outsideID) error {
 // renew asks the provider and returns the link as it is then: unchanged when it
 // could not be asked. Errors: access.ErrRevoked.
 func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
-	if p.Voucher == nil || l.Renewal == nil {
+	if !p.renewable(l) {
 		return l, nil
 	}
 	mine, err := s.dir.BeginCheck(ctx, l, s.now(), renewPatience)
@@ -105,14 +105,12 @@ func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
 	// no part of what the request changes.
 	ctx, cancel := context.WithTimeout(context.Background(), renewPatience)
 	defer cancel()
-	plain, err := s.sealer.Open(sealedName(l), l.KEK, l.Renewal)
+	renewal, err := s.opened(l)
 	if err != nil {
 		s.log.ErrorContext(ctx, "provider not asked", "provider", p.Name, "err", err)
 		return l, nil
 	}
-	o, err := p.Voucher.Renew(ctx, access.Outside{
-		Provider: p.Name, Issuer: l.Issuer, Subject: l.Subject, Renewal: access.NewSecret(string(plain)),
-	})
+	o, err := p.voucher().Renew(ctx, access.Outside{Provider: p.Name, Issuer: l.Issuer, Subject: l.Subject, Renewal: renewal})
 	switch {
 	case errors.Is(err, access.ErrBadCredential), err == nil && (o.Issuer != l.Issuer || o.Subject != l.Subject):
 		s.vouches.Invalidate(outsideID{l.Issuer, l.Subject})
@@ -125,6 +123,15 @@ func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
 		return l, nil
 	}
 	return s.renewed(ctx, l, o)
+}
+
+// opened returns what the provider gave to be asked with again, or zero.
+func (s *Service) opened(l Link) (access.Secret, error) {
+	if l.Renewal == nil {
+		return access.Secret{}, nil
+	}
+	plain, err := s.sealer.Open(sealedName(l), l.KEK, l.Renewal)
+	return access.NewSecret(string(plain)), err
 }
 
 // renewed stores what the provider says now.

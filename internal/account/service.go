@@ -87,6 +87,8 @@ type Service struct {
 	networks     *otter.Cache[netip.Prefix, knownAt]
 	used         *lastuse.Log
 	rechecks     flights[outsideID, struct{}]
+	proofs       flights[presentation, access.Identity]
+	proven       *otter.Cache[[32]byte, under[provenElsewhere]]
 	vouches      *otter.Cache[outsideID, time.Time] // when the provider vouched last
 	identities   *otter.Cache[identityKey, under[resolved]]
 	keys         *otter.Cache[[32]byte, under[Key]]
@@ -121,6 +123,7 @@ func New(dir Directory, ch access.Changes, o Options) *Service {
 		maxLife:     cmp.Or(o.MaxKeyLife, defaultMaxKeyLife),
 		minPassword: cmp.Or(o.MinPassword, DefaultMinPassword), hosts: o.Hosts,
 		providers: o.Providers, sealer: o.Sealer,
+		proven:     otter.Must(&otter.Options[[32]byte, under[provenElsewhere]]{MaximumSize: cacheSize}),
 		vouches:    otter.Must(&otter.Options[outsideID, time.Time]{MaximumSize: cacheSize}),
 		hashing:    newHasher(cmp.Or(o.FailureFloor, defaultFailureFloor)),
 		identities: otter.Must(&otter.Options[identityKey, under[resolved]]{MaximumSize: cacheSize}),
