@@ -121,7 +121,35 @@ type Passwords struct {
 
 // Login is how people from elsewhere sign in.
 type Login struct {
-	Providers []LoginProvider `yaml:"providers" unset:"none" doc:"OpenID providers that people sign in with in a browser. See docs/sign-in.md."`
+	Providers   []LoginProvider  `yaml:"providers" unset:"none" doc:"OpenID providers that people sign in with in a browser. See docs/sign-in.md."`
+	Directories []LoginDirectory `yaml:"directories" unset:"none" doc:"LDAP directories whose people log in as NAME/alice with their password there. See docs/ldap.md."`
+}
+
+// A LoginDirectory is an LDAP directory. Its people are accounts "user:NAME/…" in
+// groups "group:NAME/…".
+type LoginDirectory struct {
+	Name               string        `yaml:"name" doc:"Name of the directory: its people and groups are below NAME/. Lower-case letters, digits and hyphens."`
+	Schema             string        `yaml:"schema" enum:"active-directory,rfc2307bis,rfc2307" doc:"What its entries are like: groups with DNs in member (rfc2307bis, as in most OpenLDAP), or with names in memberUid (rfc2307)."`
+	URLs               []string      `yaml:"urls" doc:"Servers, at most 8, in the order in which they are asked: ldaps://HOST, or ldap://HOST which is always StartTLS."`
+	CAFile             string        `yaml:"ca_file" unset:"the machine's authorities" doc:"PEM file with the authorities that may vouch for the servers."`
+	BindDN             string        `yaml:"bind_dn" unset:"nobody" doc:"DN of the account that searches. It needs to read people and groups, and no more."`
+	BindPasswordFile   string        `yaml:"bind_password_file" unset:"none" doc:"File whose first line is its password, mode 0600."`
+	UserBase           string        `yaml:"user_base" doc:"DN below which people are."`
+	UserFilter         string        `yaml:"user_filter" unset:"by schema" doc:"Filter that people must match, at each login and check."`
+	LoginAttributes    []string      `yaml:"login_attributes" unset:"uid; sAMAccountName" doc:"Attributes whose value may be typed behind NAME/."`
+	IDAttribute        string        `yaml:"id_attribute" unset:"entryUUID; objectGUID" doc:"Attribute that tells one person from all others for ever, and is never given to somebody else."`
+	NameAttribute      string        `yaml:"name_attribute" unset:"uid; sAMAccountName" doc:"Attribute that a new account gets its name from."`
+	DisabledAttribute  string        `yaml:"disabled_attribute" unset:"pwdAccountLockedTime; userAccountControl and accountExpires" doc:"Attribute of who may not log in: any value but FALSE and 0."`
+	GroupBase          string        `yaml:"group_base" unset:"no groups" doc:"DN below which groups are. Their names must be unique there."`
+	GroupFilter        string        `yaml:"group_filter" unset:"by schema" doc:"Filter that groups must match."`
+	GroupNameAttribute string        `yaml:"group_name_attribute" unset:"cn; sAMAccountName" doc:"Attribute with the name of a group, which is taken in lower case."`
+	MemberAttribute    string        `yaml:"member_attribute" unset:"member; memberUid" doc:"Attribute of a group with its members."`
+	MemberOfAttribute  string        `yaml:"member_of_attribute" unset:"none" doc:"Attribute of people with the DNs of their groups, such as memberOf, to be read instead of searching for members."`
+	NestedGroups       bool          `yaml:"nested_groups" doc:"Who is in a group is also in the groups that it is in."`
+	AllowedGroups      []string      `yaml:"allowed_groups" unset:"everybody" doc:"Only who is in one of these groups may log in."`
+	CreateAccounts     bool          `yaml:"create_accounts" doc:"Give an account to who logs in for the first time. Otherwise an administrator links one: sallyport user link."`
+	Recheck            time.Duration `yaml:"recheck" unset:"1h" min:"1m" max:"24h" doc:"After how long the directory is asked again about somebody, when an identity token of theirs is used."`
+	MaxAge             time.Duration `yaml:"max_age" unset:"12h" min:"1m" max:"720h" doc:"After how long such an identity token is refused when the directory could not be asked again."`
 }
 
 // A LoginProvider is an OpenID provider. Whom it vouches for is an account

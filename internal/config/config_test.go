@@ -118,6 +118,13 @@ func TestMistakes(t *testing.T) {
 		"acme half a binding":    {"external_url: https://a.test\nacme: {accept_terms: true, eab_key_id: x}\n", "acme.eab_key_id: and acme.eab_key_file belong together", "or neither"},
 		"acme listener":          {"external_url: https://a.test\nacme: {accept_terms: true, http_listen: \"localhost:5000\"}\n", "acme.http_listen: is the address of another listener", "of its own"},
 		"texts with a number":    {"acme: {hosts: [1]}\n", "sallyport.yaml:1: acme.hosts: holds something that is not text", "list of texts"},
+		"directory twice":        {"login:\n  directories:\n    - {name: corp, schema: rfc2307, urls: [\"ldaps://a\"], user_base: dc=a}\n    - {name: corp}\n", "sallyport.yaml:4: login.directories[1].name: \"corp\" comes twice", "of its own"},
+		"directory no schema":    {"login: {directories: [{name: corp}]}\n", "login.directories[0].schema: is missing", "active-directory"},
+		"directory no server":    {"login: {directories: [{name: corp, schema: rfc2307}]}\n", "login.directories[0].urls: is missing", "ldaps://"},
+		"directory no base":      {"login: {directories: [{name: corp, schema: rfc2307, urls: [\"ldaps://a\"]}]}\n", "login.directories[0].user_base: is missing", "ou=people"},
+		"directory half a bind":  {"login: {directories: [{name: corp, schema: rfc2307, urls: [\"ldaps://a\"], user_base: dc=a, bind_dn: cn=a}]}\n", "bind_dn: and bind_password_file belong together", "set both"},
+		"directory max age":      {"login: {directories: [{name: corp, schema: rfc2307, urls: [\"ldaps://a\"], user_base: dc=a, max_age: 1m}]}\n", "max_age: is shorter than recheck", "at least recheck"},
+		"directory schema":       {"login: {directories: [{name: corp, schema: novell}]}\n", "login.directories[0].schema: \"novell\" is not a value", "rfc2307bis"},
 		"service with quote":     {"service: 'a\"b'\n", "sallyport.yaml:1: service: holds a space, quote", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,7 +315,7 @@ func TestDocumentation(t *testing.T) {
 // Every example in the documentation is a good configuration; those that begin
 // with a version are policies.
 func TestDocumentedExamples(t *testing.T) {
-	for _, name := range []string{"configuration.md", "mtls.md", "acme.md"} {
+	for _, name := range []string{"configuration.md", "mtls.md", "acme.md", "ldap.md"} {
 		text, err := os.ReadFile("../../docs/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -35,7 +35,7 @@ func (c *Config) Set(path, text, origin string) error {
 // the configuration. Errors: *Error.
 func (c Config) Validate() error {
 	for _, check := range []func() *Error{
-		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkClientAuthorities, c.checkACME, c.checkDatabase, c.checkLives, c.checkService, c.checkLogin,
+		c.checkListen, c.checkExternal, c.checkPlain, c.checkTLS, c.checkClientAuthorities, c.checkACME, c.checkDatabase, c.checkLives, c.checkService, c.checkLogin, c.checkDirectories,
 	} {
 		if err := check(); err != nil {
 			if err.Where == "" {

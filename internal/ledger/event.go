@@ -53,17 +53,18 @@ const (
 
 // Reasons of refusals that a program reads; others are words for people.
 const (
-	ByPolicy     = "policy"            // no rule allows it, or a protection takes it away
-	ByNarrowing  = "narrowing"         // the credential is narrowed to less than the policy gives
-	ByToken      = "token"             // the token does not hold it
-	BadToken     = "invalid token"     // the token proves nothing
-	BadProof     = "bad credential"    // the credential proves nothing
-	WrongNetwork = "wrong network"     // the credential is narrowed to other networks
-	Revoked      = "revoked"           // the credential was ended
-	Expired      = "expired"           // the credential has ended, or lain idle for too long
-	Disabled     = "disabled"          // the owner of the credential is
-	TooManyTries = "too many attempts" // the credential was not looked at
-	LoginOnly    = "login only"        // nor was this password, which came without a login
+	ByPolicy     = "policy"              // no rule allows it, or a protection takes it away
+	ByNarrowing  = "narrowing"           // the credential is narrowed to less than the policy gives
+	ByToken      = "token"               // the token does not hold it
+	BadToken     = "invalid token"       // the token proves nothing
+	BadProof     = "bad credential"      // the credential proves nothing
+	WrongNetwork = "wrong network"       // the credential is narrowed to other networks
+	Revoked      = "revoked"             // the credential was ended
+	Expired      = "expired"             // the credential has ended, or lain idle for too long
+	Disabled     = "disabled"            // the owner of the credential is
+	TooManyTries = "too many attempts"   // the credential was not looked at
+	NotAsked     = "directory not asked" // the one that could check it does not answer
+	LoginOnly    = "login only"          // nor was this password, which came without a login
 )
 
 // System is the principal of what the registry does by itself.

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/distribution"
 	"github.com/sallyport/sallyport/internal/federation"
 	"github.com/sallyport/sallyport/internal/federation/issuer"
+	"github.com/sallyport/sallyport/internal/federation/ldap"
 	"github.com/sallyport/sallyport/internal/federation/provider"
 	"github.com/sallyport/sallyport/internal/gc"
 	"github.com/sallyport/sallyport/internal/ledger"
@@ -41,6 +42,7 @@ type rooms struct {
 	certificates *federation.Certificates
 	sealer       *token.Sealer
 	providers    []*provider.Provider
+	directories  []*ldap.Directory
 }
 
 // openRooms opens them from the bottom up; what is open when it fails, release
@@ -77,7 +79,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 		return err
 	}
 	r.sealer = sealer
-	vouching, err := s.openProviders()
+	vouching, err := s.openVouching()
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 		Providers: vouching, Sealer: sealer,
 	})
 	if err := r.accounts.CheckProviders(ctx); err != nil {
-		return cannot("see login.providers[].name", "login.providers: %w", err)
+		return cannot("see the names below login", "login: %w", err)
 	}
 	if err := s.openACME(sealer); err != nil {
 		return err
@@ -196,7 +198,7 @@ func (r *rooms) doors(s *Server) doors {
 		}, admin.Options{Realm: s.names.realm, Service: s.service, AllowPrivate: s.config.Federation.AllowPrivate, Logger: s.log}),
 		ui: ui.New(ui.Deps{
 			Accounts: r.accounts, Passwords: r.accounts.Passwords(), Tokens: r.tokens,
-			Providers: r.providers, Sealer: r.sealer, Ledger: r.ledger,
+			Providers: r.providers, Directories: r.directoryNames(), Sealer: r.sealer, Ledger: r.ledger,
 		}, ui.Options{Base: s.names.base, Issuer: s.issuer(), Service: s.service, Now: s.now, Logger: s.log}),
 	}
 }
@@ -215,6 +217,9 @@ func (r *rooms) close() error {
 	}
 	if r.issuers != nil {
 		r.issuers.Close()
+	}
+	for _, d := range r.directories {
+		d.Close()
 	}
 	if r.accounts != nil {
 		errs = append(errs, r.accounts.Close())

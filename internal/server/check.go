@@ -29,6 +29,11 @@ func CheckFiles(c config.Config) error {
 	if err := checkIssuersFile(c); err != nil {
 		return err
 	}
+	for i, d := range c.Login.Directories {
+		if _, err := directoryOf(i, d); err != nil {
+			return err
+		}
+	}
 	if c.Signing.KEKFile != "" {
 		if _, err := readKEKFile("signing.kek_file", c.Signing.KEKFile, 0o077); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/inbound"
+	"github.com/sallyport/sallyport/internal/ledger"
 )
 
 // Endpoint serves GET and POST of the token URL. There is one way to a token,
@@ -52,6 +53,12 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 	case errors.Is(err, access.ErrBusy):
 		return answer{}, &refusal{status: http.StatusTooManyRequests, code: unavailable, text: "too many logins are being checked; try again", after: busyFor}
 	}
+	if errors.Is(err, access.ErrUnavailable) {
+		return answer{}, errUnavailable
+	}
+	if who, ok := errors.AsType[*access.NotAdmitted](err); ok {
+		return answer{}, &refusal{status: http.StatusForbidden, code: accessDenied, text: who.Text}
+	}
 	if throttled, ok := errors.AsType[*access.Throttled](err); ok {
 		return answer{}, refuseThrottled(throttled)
 	}
@@ -84,7 +91,8 @@ func (s *Service) authenticate(ctx context.Context, req request) (access.Identit
 		if !req.offline && s.options.PasswordUse == PasswordsLogIn {
 			return access.Identity{}, errLoginOnly // without a look at it
 		}
-		return s.deps.Passwords.Authenticate(ctx, c)
+		// A directory may vouch for who comes: that is an event of its own.
+		return s.deps.Passwords.Authenticate(ledger.With(ctx, signIn(c.From)), c)
 	case access.AccessKey:
 		return s.deps.Keys.Authenticate(ctx, c)
 	case access.RefreshToken:

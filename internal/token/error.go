@@ -35,7 +35,7 @@ type refusal struct {
 	status int
 	code   code
 	text   string
-	after  int64 // Retry-After, in seconds, of a 429
+	after  int64 // Retry-After, in seconds, of a 429 or 503; 0 is none
 }
 
 // busyFor is the Retry-After of access.ErrBusy, in seconds.
@@ -56,6 +56,9 @@ func (e *refusal) registryCode() string {
 	case unauthorizedClient, accessDenied:
 		return "DENIED"
 	case unavailable:
+		if e.status == http.StatusServiceUnavailable {
+			return "UNAVAILABLE"
+		}
 		return "TOOMANYREQUESTS"
 	case serverError:
 		return "UNKNOWN"
@@ -97,6 +100,16 @@ func refuseCredential(req request) *refusal {
 		return &refusal{status: http.StatusBadRequest, code: req.badGrant(), text: text}
 	}
 	return &refusal{status: http.StatusUnauthorized, code: invalidGrant, text: text}
+}
+
+// unavailableFor is the Retry-After of errUnavailable, in seconds.
+const unavailableFor = 10
+
+// errUnavailable is the answer to the password, right or wrong, of somebody whose
+// directory cannot be asked. It is no 401, at which clients forget what was right.
+var errUnavailable = &refusal{
+	status: http.StatusServiceUnavailable, code: unavailable, after: unavailableFor,
+	text: "the directory that knows this user does not answer; try again later: local users, access keys and identity tokens are not affected",
 }
 
 // errLoginOnly is the answer to a password, right or wrong, of a client that would
@@ -142,7 +155,8 @@ func (s *Service) writeRefusal(w http.ResponseWriter, r *http.Request, e *refusa
 		h.Set("WWW-Authenticate", `Basic realm="sallyport"`)
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, POST")
-	case http.StatusTooManyRequests:
+	}
+	if e.after > 0 {
 		h.Set("Retry-After", strconv.FormatInt(e.after, 10))
 	}
 	s.write(w, r, e.status, body)

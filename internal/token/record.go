@@ -28,6 +28,7 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 	e := *req.event
 	refused, isRefusal := errors.AsType[*refusal](err)
 	_, throttled := errors.AsType[*access.Throttled](err)
+	outside, isOutside := errors.AsType[*access.NotAdmitted](err)
 	switch {
 	case err == nil:
 	case errors.Is(err, access.ErrBadCredential):
@@ -42,6 +43,10 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 		refuseLogin(&e, req.credential, ledger.LoginOnly)
 	case throttled, errors.Is(err, access.ErrBusy):
 		refuseLogin(&e, req.credential, ledger.TooManyTries)
+	case errors.Is(err, access.ErrUnavailable):
+		refuseLogin(&e, req.credential, ledger.NotAsked)
+	case isOutside:
+		refuseLogin(&e, req.credential, outside.Text)
 	case isRefusal:
 		e.Decision, e.Reason = ledger.Failed, refused.text
 	default:
@@ -53,6 +58,13 @@ func (s *Service) recorded(ctx context.Context, req request, from access.Origin)
 		return answer{}, &refusal{status: http.StatusServiceUnavailable, code: unavailable, text: "the request cannot be recorded now; try again later"}
 	}
 	return a, err
+}
+
+// signIn is the event of a directory that vouches for somebody.
+func signIn(from access.Origin) *ledger.Event {
+	e := &ledger.Event{Kind: ledger.Login, Action: "sign-in", Decision: ledger.Allowed, Method: "sso"}
+	e.From(from)
+	return e
 }
 
 // refuseLogin makes e one about a credential that got nothing. The name is as

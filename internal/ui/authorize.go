@@ -59,7 +59,7 @@ func (s *door) offer(w http.ResponseWriter, r *http.Request, f flow, g token.Gra
 	if wrong != "" {
 		status = http.StatusForbidden
 	}
-	s.show(w, r, status, "signin.html", map[string]any{"Flow": f.ID, "Providers": names, "Device": f.Device != nil, "Grant": g, "Wrong": wrong})
+	s.show(w, r, status, "signin.html", map[string]any{"Flow": f.ID, "Providers": names, "Directories": s.Directories, "Device": f.Device != nil, "Grant": g, "Wrong": wrong})
 }
 
 // toProvider sends the browser to a provider.
@@ -146,8 +146,11 @@ func (s *door) password(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := r.PostForm.Get("name")
-	id, err := s.Passwords.Authenticate(r.Context(), access.Password{
-		Name: name, Secret: access.NewSecret(r.PostForm.Get("password")), From: inbound.Origin(r, w.Header()),
+	from := inbound.Origin(r, w.Header())
+	e := &ledger.Event{Kind: ledger.Login, Action: "sign-in", Decision: ledger.Allowed, Method: "sso"} // where a directory vouches
+	e.From(from)
+	id, err := s.Passwords.Authenticate(ledger.With(r.Context(), e), access.Password{
+		Name: name, Secret: access.NewSecret(r.PostForm.Get("password")), From: from,
 	})
 	if err == nil {
 		s.signedIn(w, r, f, id)
@@ -155,6 +158,7 @@ func (s *door) password(w http.ResponseWriter, r *http.Request) {
 	}
 	wrong, reason := "", ledger.BadProof
 	throttled, isThrottled := errors.AsType[*access.Throttled](err)
+	outside, isOutside := errors.AsType[*access.NotAdmitted](err)
 	switch {
 	case errors.Is(err, access.ErrBadCredential):
 		wrong = "Name or password is wrong."
@@ -162,6 +166,12 @@ func (s *door) password(w http.ResponseWriter, r *http.Request) {
 		wrong, reason = fmt.Sprintf("Too many wrong passwords: wait %d seconds.", throttled.Seconds()), ledger.TooManyTries
 	case errors.Is(err, access.ErrBusy):
 		wrong, reason = "Too many logins are being checked: try again.", ledger.TooManyTries
+	case isOutside:
+		wrong, reason = outside.Text, outside.Text
+	case errors.Is(err, access.ErrUnavailable):
+		s.record(r, w, ledger.Event{Kind: ledger.Login, Action: "sign-in", Decision: ledger.Denied, Reason: ledger.NotAsked, Method: "password", Principal: "user:" + name})
+		s.fail(w, r, http.StatusServiceUnavailable, "The directory that knows this name does not answer: try again later.")
+		return
 	default:
 		s.Logger.ErrorContext(r.Context(), "sign-in failed", "err", err)
 		s.fail(w, r, http.StatusInternalServerError, "The registry could not decide. Its log says why.")

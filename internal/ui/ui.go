@@ -41,8 +41,10 @@ type Deps struct {
 	Passwords access.Authenticator // for access.Password
 	Tokens    *token.Service
 	Providers []*provider.Provider // in the order in which they are offered
-	Sealer    *token.Sealer        // of what browsers keep for us
-	Ledger    *ledger.Recorder
+	// Directories are names of those whose people sign in with a password.
+	Directories []string
+	Sealer      *token.Sealer // of what browsers keep for us
+	Ledger      *ledger.Recorder
 }
 
 // Options of the pages. Base and Service are required.
