@@ -63,6 +63,7 @@ type kitchen struct {
 	ca      string // a file: who vouches for the registry and for the stand-ins
 	bin     string // sallyport and a stand-in for kubectl
 	recipes map[string]recipe
+	tokens  []string // that the stand-in signed
 }
 
 func newKitchen(t *testing.T) *kitchen {
@@ -250,7 +251,9 @@ func (c *cook) tokenFor(audience, preset string, change claims) string {
 	maps.Copy(all, change)
 	all["aud"] = audience
 	maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
-	return c.k.issuer.Token(c.t, time.Now(), 5*time.Minute, audience, all)
+	token := c.k.issuer.Token(c.t, time.Now(), 5*time.Minute, audience, all)
+	c.k.tokens = append(c.k.tokens, token)
+	return token
 }
 
 // pod is the token of a service account.
@@ -279,7 +282,15 @@ func TestRecipes(t *testing.T) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(done)) {
-		t.Run(name, func(t *testing.T) { done[name](t, k.cook(t, name)) })
+		t.Run(name, func(t *testing.T) {
+			k.tokens = nil
+			watch := watchProcesses(t)
+			done[name](t, k.cook(t, name))
+			// There the test is the kubelet, which tells containerd by its socket.
+			if seen := watch(k.tokens...); len(seen) > 0 && name != "kubernetes" && name != "containerd" {
+				t.Errorf("tokens are in the arguments of %q", seen)
+			}
+		})
 	}
 	if strings.Contains(k.s.Log(), "eyJ") {
 		t.Error("L-01: the log holds a token")

@@ -299,11 +299,14 @@ func cookGitLab(t *testing.T, c *cook) {
 			continue
 		}
 		pattern := regexp.MustCompile(input.Regex)
-		for _, bad := range []string{"", "$(id)", "a; id", "a b", "`id`", "a\nb", "a'b", `a"b`} {
+		for _, bad := range []string{"", "$(id)", "a; id", "a b", "`id`", "a\nb", "a'b", `a"b`, "$HOST", "-a", "a|b", "a>b", "a&b", "a*", "~a"} {
 			if pattern.MatchString(bad) {
 				t.Errorf("the component's %s takes %q", name, bad)
 			}
 		}
+	}
+	if len(login.Variables) > 0 {
+		t.Errorf("variables that a pipeline can be started with others of: %v", login.Variables)
 	}
 	if p.Push.Extends != ".sallyport-login" || login.IDTokens["SALLYPORT_ID_TOKEN"].Aud != c.s.Host || without.Push.IDTokens["SALLYPORT_ID_TOKEN"].Aud != c.s.Host {
 		t.Fatalf("the pipelines are %+v, %+v, %+v", p, login, without)

@@ -11,7 +11,7 @@ fail() {
 registry=$SALLYPORT_REGISTRY audience=${SALLYPORT_AUDIENCE:-$SALLYPORT_REGISTRY}
 host='^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$'
 [[ $registry =~ $host ]] || fail "registry: write HOST or HOST:PORT, without https:// and without a path"
-[[ $audience =~ ^[A-Za-z0-9._:/@-]+$ ]] || fail "audience: write one of the audiences of the registry's definition"
+[[ $audience =~ ^[A-Za-z0-9][A-Za-z0-9._:/@-]*$ ]] || fail "audience: write one of the audiences of the registry's definition"
 [[ -n ${ACTIONS_ID_TOKEN_REQUEST_URL:-} && -n ${ACTIONS_ID_TOKEN_REQUEST_TOKEN:-} ]] ||
 	fail "GitHub gives this job no identity: give it permissions: {id-token: write} (a pull request of a fork never gets one)"
 echo "::add-mask::$ACTIONS_ID_TOKEN_REQUEST_TOKEN"
