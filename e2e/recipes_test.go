@@ -297,6 +297,9 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
+// relative is a link to another page or file of ours.
+var relative = regexp.MustCompile(`\]\(([^):#]+)(?:#[a-z0-9-]+)?\)`)
+
 // TestRecipePages: every page has what its readers look for, and the index names it.
 func TestRecipePages(t *testing.T) {
 	index, err := os.ReadFile(filepath.Join(recipePages, "README.md"))
@@ -308,6 +311,11 @@ func TestRecipePages(t *testing.T) {
 		for _, part := range []string{"\n**Before**: ", "\n## When it goes wrong\n", "\n## Proved, and not\n\nRun: ", "Not run: ", "\nSource"} {
 			if !strings.Contains(r.text, part) {
 				t.Errorf("%s has no %q", r.name, strings.TrimSpace(part))
+			}
+		}
+		for _, link := range relative.FindAllStringSubmatch(r.text, -1) {
+			if _, err := os.Stat(filepath.Join(recipePages, link[1])); err != nil {
+				t.Errorf("%s: %v", r.name, err)
 			}
 		}
 		if n := strings.Count(r.text, "\n"); n > 130 {
