@@ -80,7 +80,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{err, "run: " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(newServe(), newConfig(), newImport(), newVersion(), newCompletion(), newHelper())
+	root.AddCommand(newServe(), newConfig(), newDirectory(), newImport(), newVersion(), newCompletion(), newHelper())
 	root.AddCommand(adminCommands()...)
 	addCompletion(root)
 	return root

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -80,4 +82,31 @@ func directoryOf(i int, c config.LoginDirectory) (ldap.Definition, error) {
 		return d, cannot(bad.Cure, "%s.%w", key, bad)
 	}
 	return d, nil
+}
+
+// CheckDirectory goes through every step of asking the directory of that name, and
+// with a user says what that one would be here. Errors carry a Hint.
+func CheckDirectory(ctx context.Context, c config.Config, name, user string) ([]ldap.Finding, error) {
+	var names []string
+	for i, of := range c.Login.Directories {
+		names = append(names, of.Name)
+		if of.Name != name {
+			continue
+		}
+		definition, err := directoryOf(i, of)
+		if err != nil {
+			return nil, err
+		}
+		d, err := ldap.New(definition, ldap.Options{})
+		if err != nil {
+			return nil, err
+		}
+		defer d.Close()
+		return d.Examine(ctx, user), nil
+	}
+	cure := "name one of " + strings.Join(names, ", ")
+	if len(names) == 0 {
+		cure = "name the file with --config, and see docs/ldap.md for what to write into it"
+	}
+	return nil, cannot(cure, "no directory %q is configured", name)
 }

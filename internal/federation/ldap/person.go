@@ -170,16 +170,22 @@ type query struct {
 	limit      int // entries
 }
 
+// on makes the search on a connection; with an error what it found may be a part.
+func (q query) on(c *goldap.Conn, timeout time.Duration) ([]*goldap.Entry, error) {
+	seconds := max(int(timeout/time.Second), 1)
+	r, err := c.Search(goldap.NewSearchRequest(q.base, q.scope, goldap.NeverDerefAliases, q.limit, seconds, false, q.filter, q.attributes, nil))
+	if r == nil {
+		return nil, err
+	}
+	return r.Entries, err
+}
+
 // search returns what is found, which with an error may be a part. Errors: those of
 // pool.with.
 func (d *Directory) search(ctx context.Context, q query) ([]*goldap.Entry, error) {
-	seconds := max(int(d.o.Timeout/time.Second), 1)
 	var found []*goldap.Entry
-	err := d.searches.with(ctx, func(c *goldap.Conn) error {
-		r, err := c.Search(goldap.NewSearchRequest(q.base, q.scope, goldap.NeverDerefAliases, q.limit, seconds, false, q.filter, q.attributes, nil))
-		if r != nil {
-			found = r.Entries
-		}
+	err := d.searches.with(ctx, func(c *goldap.Conn) (err error) {
+		found, err = q.on(c, d.o.Timeout)
 		return err
 	})
 	if err == nil && len(found) > q.limit {
