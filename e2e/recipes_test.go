@@ -318,8 +318,22 @@ func TestRecipePages(t *testing.T) {
 				t.Errorf("%s: %v", r.name, err)
 			}
 		}
+		for name, text := range r.blocks {
+			if !strings.Contains(name, ".") && name != "Jenkinsfile" { // no file
+				shellcheck(t, r.name+": "+name, text)
+			}
+		}
 		if n := strings.Count(r.text, "\n"); n > 130 {
 			t.Errorf("%s has %d lines", r.name, n)
 		}
+	}
+}
+
+// shellcheck fails where a script is likely to be wrong.
+func shellcheck(t *testing.T, name, script string) {
+	t.Helper()
+	check := run{Stdin: script}
+	if out, errs, err := check.try(t, tool(t, "shellcheck"), "--shell", "sh", "-"); err != nil {
+		t.Errorf("%s: %v\n%s%s", name, err, out, errs)
 	}
 }

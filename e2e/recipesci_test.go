@@ -231,6 +231,7 @@ func (c *cook) lintWorkflow(t *testing.T) {
 		c.place(filepath.Join(c.home, "repository", name), text)
 	}
 	dir := filepath.Join(c.home, "repository")
+	(run{}).ok(t, tool(t, "shellcheck"), "../actions/login/login.sh")
 	c.does(dir, "mkdir .git && "+tool(t, "actionlint")+" -no-color")
 	c.place(filepath.Join(dir, ".github/workflows/local.yml"), strings.Replace(remote.ReplaceAllString(page, "./actions/login"), "registry:", "regstry:", 1))
 	c.fails(regexp.MustCompile(`input "regstry" is not defined in action`), dir, tool(t, "actionlint")+" -no-color")
@@ -337,6 +338,7 @@ func cookGitLab(t *testing.T, c *cook) {
 			c.fails(refused, c.bundle.dir, before, env(c.token("gitlab", change), login)...)
 		})
 	}
+	c.fails(regexp.MustCompile("Cannot perform an interactive login from a non TTY device"), c.home, before, env("", login)...)
 	open := c.token("gitlab", nil)
 	c.does(c.bundle.dir, before, env(open, login)...)
 	c.fails(denied, c.bundle.dir, script, env(open, login, p.Push)...)
@@ -361,6 +363,7 @@ func cookJenkins(t *testing.T, c *cook) {
 	}
 	ours := env("shop/job/app/job/main")
 	for _, script := range scripts {
+		shellcheck(t, "Jenkinsfile", script)
 		c.does(c.bundle.dir, script, ours...)
 	}
 	if config, err := os.ReadFile(filepath.Join(c.home, ".docker/config.json")); err != nil || strings.Contains(string(config), "identitytoken") {

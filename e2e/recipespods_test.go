@@ -115,6 +115,7 @@ func cookSteps(t *testing.T, c *cook) {
 	}{"tekton": {step.Script, step.env("$(params.image)", image)}, "argo": {template.Source, template.env()}} {
 		t.Run(name, func(t *testing.T) {
 			c.t = t
+			shellcheck(t, name, one.script)
 			if strings.Contains(one.script, "$(params") || strings.Contains(one.script, "{{") {
 				t.Error("a parameter is put into the script")
 			}
@@ -191,6 +192,7 @@ func (c *cook) renewal(secret, token string) (string, error) {
 	c.checkProjection(at(all["CronJob"], append(pod, "volumes", "0")...))
 	renew := c.container(all["CronJob"], append(pod, "containers", "0")...)
 	c.place(podToken, token)
+	shellcheck(c.t, "the CronJob", renew.Args[0])
 	return c.sh(c.home, renew.Args[0], append(renew.env(), "SECRET="+secret)...)
 }
 
