@@ -88,6 +88,7 @@ type server struct {
 	mu       sync.Mutex
 	failures int
 	until    time.Time // not asked before
+	trying   bool      // somebody asks it although it did not answer
 }
 
 // may reports whether the server is to be asked. Of those who come when its time is
@@ -101,7 +102,7 @@ func (s *server) may(now time.Time) bool {
 	if now.Before(s.until) {
 		return false
 	}
-	s.until = now.Add(s.backoff())
+	s.until, s.trying = now.Add(s.backoff()), true
 	return true
 }
 
@@ -110,9 +111,14 @@ func (s *server) backoff() time.Duration {
 }
 
 // failed notes that the server did not answer; it reports whether it did before.
+// Those who asked at the same moment are one failure.
 func (s *server) failed(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failures > 0 && !s.trying {
+		return false
+	}
+	s.trying = false
 	s.failures++
 	s.until = now.Add(s.backoff())
 	return s.failures == 1
@@ -123,7 +129,7 @@ func (s *server) answered() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.failures
-	s.failures = 0
+	s.failures, s.trying = 0, false
 	return before > 0
 }
 

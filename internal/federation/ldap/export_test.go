@@ -1,5 +1,23 @@
 package ldap
 
+import "time"
+
+// LeftAlone returns for how long a server is asked by nobody, each time that so many
+// ask it at the same moment and get no answer.
+func LeftAlone(together, times int) []time.Duration {
+	s, now := &server{}, time.Now()
+	var out []time.Duration
+	for range times {
+		s.may(now)
+		for range together {
+			s.failed(now)
+		}
+		out = append(out, s.until.Sub(now))
+		now = s.until
+	}
+	return out
+}
+
 // LoginFilter returns the filter for a name that somebody typed.
 func (d *Directory) LoginFilter(name string) string { return d.loginFilter(name) }
 

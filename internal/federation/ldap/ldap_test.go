@@ -2,6 +2,7 @@ package ldap_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +275,17 @@ func TestFailover(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "answers again") {
 		t.Errorf("log: %s", log)
+	}
+}
+
+// TestLeftAlone: who did not answer is left alone longer each time, and once for all
+// who asked together.
+func TestLeftAlone(t *testing.T) {
+	want := []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second, time.Minute, time.Minute}
+	for _, together := range []int{1, 4} {
+		if got := ldap.LeftAlone(together, len(want)); !slices.Equal(got, want) {
+			t.Errorf("%d together: %v", together, got)
+		}
 	}
 }
 
