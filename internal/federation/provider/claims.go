@@ -38,7 +38,7 @@ func (p *Provider) vouch(ctx context.Context, k *discovered, token *oauth2.Token
 		if err := t.Claims(&said); err != nil {
 			return access.Outside{}, fmt.Errorf("read the ID token of provider %s: %w", p.d.Name, err)
 		}
-		if party, _ := said.text("azp"); len(t.Audience) > 1 && party != p.d.ClientID {
+		if party, _ := said.text("azp"); party != p.d.ClientID && (said["azp"] != nil || len(t.Audience) > 1) {
 			return access.Outside{}, refuse("the ID token of the provider %s is for another program", p.d.Name)
 		}
 		o.Subject = t.Subject

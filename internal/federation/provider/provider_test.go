@@ -108,6 +108,11 @@ func TestFinish(t *testing.T) {
 		{"for two, of another", func(op *providertest.Provider) {
 			op.Claims = map[string]any{"aud": []string{"reg", "other"}, "azp": "other"}
 		}, nil, "another program"},
+		{"for two, of nobody", func(op *providertest.Provider) {
+			op.Claims = map[string]any{"aud": []string{"reg", "other"}}
+		}, nil, "another program"},
+		{"for us, of another", func(op *providertest.Provider) { op.Claims = map[string]any{"azp": "other"} }, nil, "another program"},
+		{"for us, of what is no name", func(op *providertest.Provider) { op.Claims = map[string]any{"azp": 1} }, nil, "another program"},
 		{"another issuer's", func(op *providertest.Provider) { op.Claims = map[string]any{"iss": "https://evil.test"} }, nil, ""},
 		{"expired", func(op *providertest.Provider) { op.Claims = map[string]any{"exp": time.Now().Add(-time.Hour).Unix()} }, nil, ""},
 		{"another key", func(op *providertest.Provider) { op.Key = stranger }, nil, ""},
