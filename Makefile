@@ -20,7 +20,8 @@ check:
 	go vet ./...
 	go test -short ./...
 
-# Everything but the benchmark and what test-all adds: cosign, helm, Kubernetes.
+# Everything but the benchmark and what test-all adds: cosign, helm, Kubernetes,
+# Chromium.
 test:
 	.ci/test
 
