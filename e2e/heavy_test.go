@@ -10,7 +10,7 @@ import (
 )
 
 // TestHeavyClients walks the clients that take minutes to build: cosign and
-// helm. "make test-all" builds them and sets the variable.
+// helm; heavyThroughHelper those, buildx and compose. "make test-all" builds them and sets the variable.
 func TestHeavyClients(t *testing.T) {
 	if os.Getenv("SALLYPORT_TEST_ALL") == "" {
 		t.Skip("cosign and helm are in make test-all")
@@ -96,4 +96,32 @@ func cosign(t *testing.T, s *server, alice, mallory string) {
 	if out, err := d.try(sign...); err == nil || !strings.Contains(out, "DENIED") {
 		t.Errorf("a signature without a grant: %v\n%s", err, out)
 	}
+}
+
+// heavyThroughHelper walks helm, cosign, buildx and compose, which nobody logs in: the
+// credential helper that d's docker is configured with answers them.
+func heavyThroughHelper(t *testing.T, d *desk) {
+	defer func(was *testing.T) { d.t = was }(d.t)
+	d.t = t
+	team := d.s.Host + "/team/"
+	d.ok("helm", "create", "chart")
+	d.ok("helm", "package", "chart")
+	d.ok("helm", "push", "--ca-file", d.s.CA, "chart-0.1.0.tgz", "oci://"+team+"charts")
+	d.ok("helm", "pull", "--ca-file", d.s.CA, "--destination", t.TempDir(), "oci://"+team+"charts/chart", "--version", "0.1.0")
+
+	must(t, os.WriteFile(filepath.Join(d.home, "blob"), []byte("a blob"), 0o644))
+	must(t, os.WriteFile(filepath.Join(d.home, "Dockerfile"), []byte("FROM scratch\nCOPY blob /blob\n"), 0o644))
+	d.ok("buildx", "build", "--push", "--tag", team+"built:v1", ".")
+	d.ok("buildx", "imagetools", "create", "--tag", team+"built:v2", team+"built:v1")
+
+	compose := "services:\n  app:\n    image: " + team + "built:v3\n    build: .\n"
+	must(t, os.WriteFile(filepath.Join(d.home, "compose.yaml"), []byte(compose), 0o644))
+	d.ok("docker", "pull", team+"built:v2")
+	d.ok("docker", "tag", team+"built:v2", team+"built:v3")
+	d.ok("compose", "push")
+	d.ok("docker", "rmi", team+"built:v3")
+	d.ok("compose", "pull")
+	whole(t, d.s, "team/built", "v3")
+
+	d.ok("cosign", "upload", "blob", "--files", "blob", team+"blob:v1")
 }

@@ -55,6 +55,9 @@ func TestCredentialHelper(t *testing.T) {
 			c.pull(d, ref, "", "")
 		})
 	}
+	if os.Getenv("SALLYPORT_TEST_ALL") != "" {
+		t.Run("heavy", func(t *testing.T) { heavyThroughHelper(t, d) })
+	}
 	found := search(t, []string{d.home, s.Dir, filepath.Dir(e.dockerSocket), "/etc/docker", "/etc/containers"}, alice, token)
 	if !slices.Equal(found, []string{config}) {
 		t.Errorf("secrets are in clear in %q, and should be in %s alone", found, config)
