@@ -114,8 +114,56 @@ func (c *call) creator() account.Creator {
 	return account.Creator{Principal: c.principal().String(), KeyID: c.authority.Identity.Proof.KeyID}
 }
 
+// readAtOnce is how many sessions are read to find those in the caller's charge;
+// readAtMost bounds that for one request, whose answer may then hold few, and says
+// where to go on.
+const (
+	readAtOnce = maxPage + 1
+	readAtMost = 20 * readAtOnce
+)
+
 func (c *call) listSessions() error {
-	return listOwned(c, c.door.Tokens.Sessions, sessionView, func(s client.Session) (string, string) { return s.ID, s.Owner })
+	n, text, err := c.page()
+	if err != nil {
+		return err
+	}
+	after, ok := token.ParsePlace(text)
+	if text == "" {
+		after = token.Place{}
+	} else if !ok {
+		return badRequest("query parameter after: want what \"next\" said")
+	}
+	uid, err := c.owner()
+	if err != nil {
+		return err
+	}
+	size := n + 1
+	if uid == "" {
+		size = readAtOnce
+	}
+	page, last := client.Page[client.Session]{Items: []client.Session{}}, token.Place{}
+	for read := 0; read < readAtMost; read += size {
+		sessions, err := c.door.Tokens.Sessions(c.r.Context(), uid, after, size)
+		if err != nil {
+			return err
+		}
+		for _, s := range sessions {
+			after = s.Place()
+			if uid == "" && !c.authority.MayManage(c.route.who.right, nameOf(s.Owner)) {
+				continue
+			}
+			if len(page.Items) == n {
+				page.Next = last.String()
+				return c.json(http.StatusOK, page)
+			}
+			page.Items, last = append(page.Items, sessionView(s)), after
+		}
+		if len(sessions) < size {
+			return c.json(http.StatusOK, page)
+		}
+	}
+	page.Next = after.String()
+	return c.json(http.StatusOK, page)
 }
 
 // listOwned answers with a part of what an owner has, or of what everybody in the

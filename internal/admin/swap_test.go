@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/admin"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // managers is a policy with two who manage a part of the tree each.
@@ -119,7 +120,7 @@ func (f *fixture) otherPart() (real, none map[string]string) {
 	f.ok(err)
 	f.want(root, 200, req{method: "PUT", path: "/policy", body: managers, contentType: "application/yaml", ifMatch: `"2"`})
 	f.as("team-b/zoe")
-	sessions, err := f.tokens.Sessions(f.t.Context(), "")
+	sessions, err := f.tokens.Sessions(f.t.Context(), "", token.Place{}, 1000)
 	f.ok(err)
 	keys, err := f.tokens.SigningKeys(f.t.Context())
 	f.ok(err)

@@ -142,7 +142,7 @@ func TestJobSessions(t *testing.T) {
 		}
 		one.Owner, two.Owner, other.Owner, alice.Owner = "external:main (https://idp.test)", "external:main (https://idp.test)", "external:dev (https://idp.test)", "user:alice"
 		for uid, wanted := range map[string][]token.Session{one.AccountID: {one, two}, other.AccountID: {other}, "uid-alice": {alice}, "": {one, two, other, alice}} {
-			got, err := s.ListSessions(ctx, uid)
+			got, err := s.ListSessions(ctx, uid, token.Place{}, 1000)
 			must(t, err)
 			if diff := cmp.Diff(wanted, got); diff != "" {
 				t.Error(diff)
@@ -162,7 +162,7 @@ func TestJobSessions(t *testing.T) {
 		live := func(wanted ...string) {
 			t.Helper()
 			var ids []string
-			all, err := s.ListSessions(ctx, "")
+			all, err := s.ListSessions(ctx, "", token.Place{}, 1000)
 			must(t, err)
 			for _, v := range all {
 				if v.Revoked.IsZero() {

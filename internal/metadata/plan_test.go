@@ -86,7 +86,7 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	for _, uid := range []string{"", "uid-alice"} {
 		_, err := d.ListKeys(ctx, uid)
 		must(t, err)
-		_, err = s.ListSessions(ctx, uid)
+		_, err = s.ListSessions(ctx, uid, token.Place{}, 1000)
 		must(t, err)
 	}
 	_, err := d.AccountByName(ctx, "alice")
@@ -115,7 +115,7 @@ func exerciseAccounts(t *testing.T, db *metadata.DB) {
 	for _, id := range []string{"j1", "j2"} {
 		must(t, s.SaveSession(ctx, jobOf(id, "main", "ci@1"), access.Proof{}, token.Room{Limit: 1, Keep: 1}))
 	}
-	_, err = s.ListSessions(ctx, jobOf("j1", "main", "").AccountID)
+	_, err = s.ListSessions(ctx, jobOf("j1", "main", "").AccountID, token.Place{}, 1000)
 	must(t, err)
 	_, err = s.RevokeSessions(ctx, jobOf("j1", "main", "").AccountID, created)
 	must(t, err)
@@ -193,20 +193,20 @@ func TestPlans(t *testing.T) {
 	db := sqliteDB(t)
 	exercise(t, db)
 	allowed := map[string]string{
-		`^UPDATE blob_link SET leased = 1$`:         "this test's own",
-		`^SELECT count\(\*\) FROM blob$`:            "a number for the operator",
-		`FROM member WHERE issuer`:                  "once at the start, for providers that are gone",
-		`FROM signing_key`:                          "a handful of rows",
-		`FROM trusted_issuer ORDER BY`:              "all of them, which are kept in memory",
-		`FROM (access_key k|session s) .* ORDER BY`: "a listing for the operator, newest first",
-		`^SELECT m.group_name, a.kind`:              "a listing of every group for the operator",
-		`ORDER BY (version|started) DESC LIMIT 1$`:  "one row, from the end",
-		`^DELETE FROM sweep`:                        "a hundred rows",
-		`FROM audit_link ORDER BY`:                  "two rows",
-		`^SELECT password_hash FROM account`:        "counts all accounts, once in minutes",
-		`^DELETE FROM known_network`:                "the few networks of one account",
-		`^WITH RECURSIVE line `:                     "walks the line, found by key",
-		`^(UPDATE|DELETE FROM) session .* NOT IN`:   "the sessions of one account, a hundred, or one job's, once in hundreds of logins",
+		`^UPDATE blob_link SET leased = 1$`:        "this test's own",
+		`^SELECT count\(\*\) FROM blob$`:           "a number for the operator",
+		`FROM member WHERE issuer`:                 "once at the start, for providers that are gone",
+		`FROM signing_key`:                         "a handful of rows",
+		`FROM trusted_issuer ORDER BY`:             "all of them, which are kept in memory",
+		`FROM access_key k .* ORDER BY`:            "a listing for the operator, newest first",
+		`^SELECT m.group_name, a.kind`:             "a listing of every group for the operator",
+		`ORDER BY (version|started) DESC LIMIT 1$`: "one row, from the end",
+		`^DELETE FROM sweep`:                       "a hundred rows",
+		`FROM audit_link ORDER BY`:                 "two rows",
+		`^SELECT password_hash FROM account`:       "counts all accounts, once in minutes",
+		`^DELETE FROM known_network`:               "the few networks of one account",
+		`^WITH RECURSIVE line `:                    "walks the line, found by key",
+		`^(UPDATE|DELETE FROM) session .* NOT IN`:  "the sessions of one account, a hundred, or one job's, once in hundreds of logins",
 	}
 	space := regexp.MustCompile(`\s+`)
 	checked := 0

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -123,13 +124,18 @@ func (s tokens) session(ctx context.Context, query string, by any) (token.Sessio
 	return found[0], nil
 }
 
-// ListSessions implements token.Store.
-func (s tokens) ListSessions(ctx context.Context, uid string) ([]token.Session, error) {
-	where, a := ``, args{}
-	if uid != "" {
-		where, a = `WHERE s.`+ownerColumn(uid)+` = $1 `, args{uid}
+// ListSessions implements token.Store. Both databases begin at the place by the
+// index, which ends in created and id.
+func (s tokens) ListSessions(ctx context.Context, uid string, after token.Place, limit int) ([]token.Session, error) {
+	from := int64(math.MaxInt64)
+	if after != (token.Place{}) {
+		from = micros(after.Created)
 	}
-	found, err := s.sessions(ctx, sessionColumns+where+`ORDER BY s.created DESC, s.id`, a)
+	where, a := `WHERE s.created <= $1 AND (s.created < $1 OR s.id > $2) `, args{from, after.ID, limit}
+	if uid != "" {
+		where, a = where+`AND s.`+ownerColumn(uid)+` = $4 `, append(a, uid)
+	}
+	found, err := s.sessions(ctx, sessionColumns+where+`ORDER BY s.created DESC, s.id LIMIT $3`, a)
 	return found, wrap(err, "list sessions")
 }
 

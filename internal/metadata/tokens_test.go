@@ -38,7 +38,7 @@ func TestSessions(t *testing.T) {
 			t.Error(diff)
 		}
 		for uid, wanted := range map[string][]token.Session{"uid-alice": {s2, s1}, "": {s2, s1, s3}, "none": nil} {
-			got, err := s.ListSessions(ctx, uid)
+			got, err := s.ListSessions(ctx, uid, token.Place{}, 1000)
 			must(t, err)
 			if diff := cmp.Diff(wanted, got); diff != "" {
 				t.Error(diff)
@@ -61,6 +61,49 @@ func TestSessions(t *testing.T) {
 		}
 		_, err = s.SessionBySum(ctx, sha256.Sum256(nil))
 		want(t, err, token.ErrUnknown)
+	})
+}
+
+// A list of sessions is read in parts, wherever one ends: each session is in one,
+// though many begin in one second and others end meanwhile.
+func TestSessionsInParts(t *testing.T) {
+	metadatatest.Each(t, func(t *testing.T, db *metadata.DB) {
+		ctx, s := t.Context(), db.Tokens()
+		must(t, db.Directory().AddAccounts(ctx, accountOf("alice")))
+		want := map[string][]string{}
+		for i := range 12 {
+			v := sessionOf(fmt.Sprintf("s%02d", i), "uid-alice", "")
+			if i%3 == 0 {
+				v = jobOf(v.ID, "main", "ci@1")
+			}
+			v.Created = created.Add(-time.Duration(i/4) * time.Second)
+			must(t, s.SaveSession(ctx, v, access.Proof{}, token.Room{}))
+			for _, uid := range []string{"", v.AccountID} {
+				want[uid] = append(want[uid], v.ID)
+			}
+		}
+		for uid, wanted := range want {
+			for size := 1; size <= len(wanted)+1; size++ {
+				var got []string
+				for after := (token.Place{}); ; {
+					part, err := s.ListSessions(ctx, uid, after, size)
+					must(t, err)
+					for _, v := range part {
+						got = append(got, v.ID)
+						at, ok := token.ParsePlace(v.Place().String())
+						if after = at; !ok || at != v.Place() && !at.Created.Equal(v.Created) {
+							t.Fatalf("the place of %s is %v", v.ID, at)
+						}
+					}
+					if len(part) < size {
+						break
+					}
+				}
+				if diff := cmp.Diff(wanted, got); diff != "" {
+					t.Errorf("%q by %d: %s", uid, size, diff)
+				}
+			}
+		}
 	})
 }
 

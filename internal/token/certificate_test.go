@@ -88,7 +88,7 @@ func TestClientCertificate(t *testing.T) {
 		if again := f.alive("another token", c.token(client).Token); again.Identity.Principal.UID != id.Principal.UID {
 			t.Error("the UID changed")
 		}
-		if sessions, err := f.s.Sessions(f.ctx(), ""); err != nil || len(sessions) != 0 {
+		if sessions, err := f.s.Sessions(f.ctx(), "", token.Place{}, 1000); err != nil || len(sessions) != 0 {
 			t.Errorf("%d sessions, %v", len(sessions), err)
 		}
 	})

@@ -47,7 +47,7 @@ func (s *Service) serve(r *http.Request, from access.Origin) (answer, error) {
 			s.log.WarnContext(r.Context(), "credential came from a network it is not for", "request", from.RequestID, "address", from.Address)
 		}
 		if why := whyOutside(req, err); why != "" {
-			s.log.WarnContext(r.Context(), "token of an issuer refused", "why", why, "request", from.RequestID, "address", from.Address)
+			s.log.WarnContext(r.Context(), "outside token refused", "why", why, "request", from.RequestID, "address", from.Address)
 		}
 		return answer{}, refuseCredential(req)
 	case errors.Is(err, access.ErrBusy):

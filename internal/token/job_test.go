@@ -104,7 +104,7 @@ func TestJobSessionEnds(t *testing.T) {
 			a := f.do(exchangeForm(ff.idp.token(job, time.Hour, jobClaims), "access_type", "offline"))
 			other := f.do(exchangeForm(ff.idp.token("other", time.Hour, jobClaims), "access_type", "offline"))
 			of := f.doOn(replica, post(refreshForm(a.RefreshToken))).Token
-			sessions, err := f.s.Sessions(f.ctx(), principal.UID)
+			sessions, err := f.s.Sessions(f.ctx(), principal.UID, token.Place{}, 1000)
 			f.ok(err)
 			if len(sessions) == 0 || sessions[0].Owner != principal.String() || !maps.Equal(sessions[0].Outsider.Claims, jobClaims) || sessions[0].Outsider.Trust != trust {
 				t.Fatalf("sessions %+v", sessions)

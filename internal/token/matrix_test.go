@@ -96,7 +96,7 @@ func (c certified) credentials() map[string]string {
 	client := c.ca.Client(ft.URI(workload))
 	login, foreign := loginTo(service), loginTo(other)
 	key, keySecret := f.key(user("alice"), account.NewKey{})
-	sessions, err := f.s.Sessions(f.ctx(), key.AccountID)
+	sessions, err := f.s.Sessions(f.ctx(), key.AccountID, token.Place{}, 1000)
 	f.ok(err)
 	_, code, err := f.accounts.ResetPassword(f.ctx(), "alice")
 	f.ok(err)

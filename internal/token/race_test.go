@@ -61,7 +61,7 @@ func TestLoginAgainstChange(t *testing.T) {
 				case query == "" && a.status == http.StatusOK:
 					f.dead(tt.name, a.Token)
 				}
-				sessions, err := f.s.Sessions(f.ctx(), "")
+				sessions, err := f.s.Sessions(f.ctx(), "", token.Place{}, 1000)
 				f.ok(err)
 				for _, session := range sessions {
 					if session.Owner == "user:"+person {

@@ -117,7 +117,7 @@ func TestUnrecordedLogin(t *testing.T) {
 		f.ok(err)
 		login := func() answer { return f.do(get("offline_token=true", "alice:"+password("alice"))) }
 		sessions := func() int {
-			all, err := f.db.Tokens().ListSessions(f.ctx(), alice.UID)
+			all, err := f.db.Tokens().ListSessions(f.ctx(), alice.UID, token.Place{}, 1000)
 			f.ok(err)
 			return len(all)
 		}

@@ -141,10 +141,10 @@ func (s *Service) alive(session Session) bool {
 		now.Before(session.Expires) && now.Before(idleFrom.Add(s.options.SessionIdle))
 }
 
-// Sessions returns the sessions of one account, or everybody's for uid "",
-// newest first, revoked and ended ones too.
-func (s *Service) Sessions(ctx context.Context, uid string) ([]Session, error) {
-	sessions, err := s.deps.Store.ListSessions(ctx, uid)
+// Sessions returns at most limit of the sessions of one account, or of everybody's
+// for uid "", that follow after: newest first, revoked and ended ones too.
+func (s *Service) Sessions(ctx context.Context, uid string, after Place, limit int) ([]Session, error) {
+	sessions, err := s.deps.Store.ListSessions(ctx, uid, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -207,7 +207,8 @@ var accountRoom = Room{Limit: 100, Keep: 80}
 // and what a job leaves behind counts until its end, an hour later. Those that are
 // ended for room are the ones not used for longest, of jobs that are over; with
 // room for fewer they would be of jobs that run. Whoever steals the token of one
-// job logs out jobs of the same name alone, and fills no more than this.
+// job logs out jobs of the same name alone, and fills no more than this: so one
+// outside token that is shown again and again needs no bound of its own.
 var jobRoom = Room{Limit: 5000, Keep: 4500}
 
 // room is how many a session's owner may have.

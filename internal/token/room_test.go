@@ -35,7 +35,7 @@ func TestRoom(t *testing.T) {
 		}
 		alice, err := f.accounts.Find(f.ctx(), user("alice"))
 		f.ok(err)
-		sessions, err := f.s.Sessions(f.ctx(), alice.UID)
+		sessions, err := f.s.Sessions(f.ctx(), alice.UID, token.Place{}, 1000)
 		f.ok(err)
 		live, ended := 0, map[string]bool{}
 		for _, s := range sessions {

@@ -87,7 +87,7 @@ func TestSessionsHaveOneService(t *testing.T) {
 				t.Errorf("audience %v", claims(t, a.Token)["aud"])
 			}
 		}
-		sessions, err := f.s.Sessions(f.ctx(), "")
+		sessions, err := f.s.Sessions(f.ctx(), "", token.Place{}, 1000)
 		f.ok(err)
 		for _, s := range sessions {
 			if s.Service == other {

@@ -87,7 +87,7 @@ func TestLastUseIsBatched(t *testing.T) {
 		if written := f.db.Queries() - before - queries; queries > 10 || written == 0 || written > 2 {
 			t.Errorf("%d queries for 100 uses, %d to write them down", queries, written)
 		}
-		sessions, err := f.db.Tokens().ListSessions(f.ctx(), "")
+		sessions, err := f.db.Tokens().ListSessions(f.ctx(), "", token.Place{}, 1000)
 		f.ok(err)
 		for _, s := range sessions {
 			if !s.LastUsed.Time.Equal(f.clock()) {
@@ -138,7 +138,7 @@ func TestSessionsAreListed(t *testing.T) {
 		alice, err := f.accounts.Find(f.ctx(), user("alice"))
 		f.ok(err)
 		f.login("bob")
-		sessions, err := f.s.Sessions(f.ctx(), alice.UID)
+		sessions, err := f.s.Sessions(f.ctx(), alice.UID, token.Place{}, 1000)
 		f.ok(err)
 		if len(sessions) != 2 {
 			t.Fatalf("%d sessions", len(sessions))
@@ -155,7 +155,7 @@ func TestSessionsAreListed(t *testing.T) {
 		}
 		f.pass(time.Minute)
 		f.do(post(refreshForm(a.RefreshToken)))
-		sessions, err = f.s.Sessions(f.ctx(), "")
+		sessions, err = f.s.Sessions(f.ctx(), "", token.Place{}, 1000)
 		f.ok(err)
 		if len(sessions) != 3 {
 			t.Errorf("%d sessions of everybody", len(sessions))

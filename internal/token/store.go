@@ -5,6 +5,8 @@ package token
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -49,6 +51,26 @@ func (v Session) proof() access.Proof {
 		p.Trust = v.Outsider.Trust
 	}
 	return p
+}
+
+// A Place is where a session stands in a list, newest first. The zero Place is
+// before all.
+type Place struct {
+	Created time.Time
+	ID      string
+}
+
+// Place returns where v stands.
+func (v Session) Place() Place { return Place{v.Created, v.ID} }
+
+// String returns p as ParsePlace takes it.
+func (p Place) String() string { return strconv.FormatInt(p.Created.UnixMicro(), 10) + "-" + p.ID }
+
+// ParsePlace returns the place that a text of Place.String names.
+func ParsePlace(text string) (Place, bool) {
+	created, id, _ := strings.Cut(text, "-")
+	n, err := strconv.ParseInt(created, 10, 64)
+	return Place{time.UnixMicro(n), id}, err == nil && n > 0 && isID(id)
 }
 
 // A Room bounds the live sessions that an account, or somebody from outside, has
@@ -96,8 +118,9 @@ type Sessions interface {
 	// sessions are returned: the caller judges.
 	SessionBySum(ctx context.Context, sum [32]byte) (Session, error)
 	SessionByID(ctx context.Context, id string) (Session, error)
-	// ListSessions returns one account's, or everybody's for uid "", newest first.
-	ListSessions(ctx context.Context, uid string) ([]Session, error)
+	// ListSessions returns at most limit of one owner's, or of everybody's for uid
+	// "", that follow after, newest first.
+	ListSessions(ctx context.Context, uid string, after Place, limit int) ([]Session, error)
 }
 
 // SessionLife is what happens to sessions until their end.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -138,9 +139,10 @@ func (f Finder) variable(name string) (string, error) {
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// readToken follows links: Kubernetes replaces a projected token by turning one.
+// readToken follows links: Kubernetes replaces a projected token by turning one. It
+// does not wait for a writer, as opening a FIFO would.
 func readToken(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("read the identity's token: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/client/ambient"
@@ -110,6 +111,14 @@ func TestToken(t *testing.T) {
 				t.Errorf("C-10: the error says %v", err)
 			}
 		})
+	}
+	// A FIFO that nobody writes to is refused, not waited for.
+	fifo := filepath.Join(t.TempDir(), "token")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (world{}).finder(t).Token(context.Background(), "file:"+fifo, audience); err == nil {
+		t.Error("a FIFO was read")
 	}
 	// No metadata server is asked where the environment names none.
 	*asked = nil

@@ -74,13 +74,13 @@ func (k *keyring) find(ctx context.Context, h header) (*keySet, error) {
 	case (flight == nil || full) && known:
 		k.mu.Unlock()
 		return set, nil
-	case flight == nil:
+	case flight == nil, full:
+		// Where there are keys, whoever comes with one that is not among them is
+		// refused like with a token of nobody's: the answer does not tell who is
+		// trusted, and no stranger makes this registry busy for others.
 		err := k.missing(set)
 		k.mu.Unlock()
 		return nil, err
-	case full:
-		k.mu.Unlock()
-		return nil, fmt.Errorf("%w: the issuer's keys are being fetched", access.ErrBusy)
 	}
 	k.waiting++
 	k.mu.Unlock()

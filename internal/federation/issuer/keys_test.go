@@ -110,6 +110,38 @@ func TestIssuerDown(t *testing.T) {
 	}
 }
 
+// TestManyUnknownKeys: keys that nobody knows make nobody busy, and the answer to
+// them is the one that a token of nobody's gets. A new key counts once it is fetched.
+func TestManyUnknownKeys(t *testing.T) {
+	p := newProvider(t)
+	r := newRoom(t, p.define("idp"))
+	r.accepts(p.token(nil), "job")
+	release := make(chan struct{})
+	p.do(func(w http.ResponseWriter, r *http.Request) bool { <-release; return false })
+	r.clock.forward(time.Minute)
+	evil := p.signed("k9", "ec", jose.ES256, p.claims(nil))
+	var all sync.WaitGroup
+	refused := make(chan error, 100)
+	for range 100 {
+		all.Go(func() {
+			_, err := r.set.Authenticate(t.Context(), access.IDToken{Secret: access.NewSecret(evil)})
+			refused <- err
+		})
+	}
+	for range 100 - 64 {
+		if err := <-refused; !errors.Is(err, access.ErrBadCredential) || errors.Is(err, access.ErrBusy) {
+			t.Fatalf("one that is too many: %v", err)
+		}
+	}
+	r.accepts(p.token(nil), "job")
+	p.mu.Lock()
+	p.keys = append(p.keys, jwk("k9", "ec"))
+	p.mu.Unlock()
+	close(release)
+	all.Wait()
+	r.accepts(evil, "job")
+}
+
 // TestSlowIssuer: who waits for one issuer's keys delays no other, is not many,
 // and goes when it is done (F-05).
 func TestSlowIssuer(t *testing.T) {

@@ -109,10 +109,19 @@ func (s *Set) CheckNew(d Definition) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkForeign(whole); err != nil {
+		return err
+	}
+	return whole.checkNoFiles()
+}
+
+// checkForeign refuses a definition whose issuer is this registry, wherever the
+// definition comes from.
+func (s *Set) checkForeign(whole Definition) error {
 	if u, err := url.Parse(whole.Issuer.URL); err != nil || s.options.Audience != "" && strings.EqualFold(u.Host, s.options.Audience) {
 		return invalid("issuer.url", "name who signs the tokens of the jobs", "%s is this registry: its tokens prove nobody here", whole.Issuer.URL)
 	}
-	return whole.checkNoFiles()
+	return nil
 }
 
 // Remove ends the trust in an issuer, and what came of it. Errors: ErrUnknown,

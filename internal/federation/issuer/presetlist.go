@@ -24,6 +24,7 @@ var gitlabPreset = Preset{
 		{Name: "project_ids", About: "the numbers of the projects", Example: "22,23", Many: true, Pattern: number},
 		{Name: "namespace_ids", About: "the numbers of the groups or users that own the projects", Example: "72", Many: true, Pattern: number},
 		{Name: "sources", About: "what may have started the pipeline; merge_request_event lets code in that nobody has merged", Example: "push,schedule", Default: "push,web", Many: true, Pattern: word},
+		{Name: "without_job_project", About: "whether a token may lack job_project_id, as those of an older GitLab do: nothing then tells the job of a fork's merge request from an own one", Example: "true", Default: "false", Pattern: yesNo},
 		{Name: "issuer", About: "the URL of the instance", Example: "https://gitlab.example.com", Default: "https://gitlab.com", Pattern: httpsURL},
 	},
 }

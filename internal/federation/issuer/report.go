@@ -92,6 +92,7 @@ func (s *Set) examine(ctx context.Context, t *trusted) Report {
 		return r
 	}
 	s.examineAudience(&r, t)
+	t.examineReach(&r)
 	s.examineKeys(ctx, &r, t)
 	s.examineClock(ctx, &r, t)
 	if t.asked != nil {
@@ -107,6 +108,22 @@ func (s *Set) examineAudience(r *Report, t *trusted) {
 		return
 	}
 	r.add("audience", Good, "", "tokens have to be for %s", strings.Join(list, " or "))
+}
+
+// examineReach says whom a preset lets speak that could be told to let fewer: the
+// policy alone decides then.
+func (t *trusted) examineReach(r *Report) {
+	parameter, everybody := "namespaces", "every service account of the cluster is a principal"
+	switch t.definition.Preset {
+	case "kubernetes", "kubernetes-in-cluster":
+	case "aws":
+		parameter, everybody = "roles", "every principal of the account that may ask for tokens is one here"
+	default:
+		return
+	}
+	if t.definition.Parameters[parameter] == "" {
+		r.add("definition", Warning, "name those that are meant in the parameter "+parameter+", or see that the policy names each", "%s, since %s is not given", everybody, parameter)
+	}
 }
 
 func (s *Set) examineKeys(ctx context.Context, r *Report, t *trusted) {

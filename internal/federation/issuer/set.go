@@ -208,7 +208,7 @@ func (s *Set) reuse(before *snapshot, stored Stored) *trusted {
 		return nil
 	}
 	t := before.byName[stored.Name]
-	if t == nil || t.fixed || t.problem != nil || !bytes.Equal(t.stored.Document, stored.Document) {
+	if t == nil || t.fixed || t.problem != nil || !t.stored.Changed.Equal(stored.Changed) || !bytes.Equal(t.stored.Document, stored.Document) {
 		return nil
 	}
 	return t
@@ -243,16 +243,12 @@ func (s *Set) Authenticate(ctx context.Context, credential access.Credential) (a
 	if err == nil {
 		return id, nil
 	}
-	note := func(message string) {
-		s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("err", cut(err.Error())), slog.String("request", presented.From.RequestID))
-	}
 	if errors.Is(err, access.ErrBusy) { // it can have a refusal of somebody else's in it
-		note("outside token not verified")
+		s.log.LogAttrs(ctx, slog.LevelWarn, "outside token not verified", slog.String("err", cut(err.Error())), slog.String("request", presented.From.RequestID))
 		return access.Identity{}, access.ErrBusy
 	}
 	if r, refused := errors.AsType[*refusal](err); refused {
-		note("outside token refused")
-		return access.Identity{}, r.refused()
+		return access.Identity{}, r.refused() // whoever asked for it logs it
 	}
 	return access.Identity{}, err
 }

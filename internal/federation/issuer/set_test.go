@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestAuthenticate(t *testing.T) {
 	if id.Principal.Issuer != p.server.URL || id.Principal.Claims["ref"] != "main" || id.Principal.Claims["n"] != "7" || len(id.Principal.Claims) != 2 {
 		t.Errorf("principal %+v", id.Principal)
 	}
-	if id.Proof.Method != access.MethodIDToken || id.Proof.Trust != "ci@"+d.Revision() || !id.Expires.Equal(start.Add(5*time.Minute)) || id.SessionLife != time.Hour {
+	if id.Proof.Method != access.MethodIDToken || !strings.HasPrefix(id.Proof.Trust, "ci@"+d.Revision()+".") || !id.Expires.Equal(start.Add(5*time.Minute)) || id.SessionLife != time.Hour {
 		t.Errorf("identity %+v", id)
 	}
 	resolve := func() error {
@@ -144,7 +145,9 @@ func TestManage(t *testing.T) {
 		t.Errorf("find: %+v, %v", e, err)
 	}
 	for _, d := range []issuer.Definition{
-		p.define("us", func(d *issuer.Definition) { d.Issuer.URL = "https://" + audience }),
+		p.define("us", func(d *issuer.Definition) {
+			d.Issuer.URL, d.Issuer.Audiences = "https://"+audience, []string{"other.example.com"}
+		}),
 		p.define("f1", func(d *issuer.Definition) { d.JWKS = &issuer.JWKS{File: "/etc/passwd"} }),
 		p.define("f2", func(d *issuer.Definition) {
 			d.Issuer.CertificateAuthority, d.Issuer.CertificateAuthorityFile = "", "/etc/passwd"
@@ -312,6 +315,66 @@ func TestReports(t *testing.T) {
 		got, err := r.set.Test(t.Context(), access.NewSecret(c.token))
 		if err != nil || got.Name != c.name || got.Issuer != c.issuer || !strings.Contains(got.Refused, c.refused) || (got.Refused == "") != (c.refused == "") || got.Claims["ref"] != c.withRef || c.refused != "" && got.Cure == "" {
 			t.Errorf("%+v, %v; want %+v", got, err, c)
+		}
+	}
+}
+
+// TestAddedAgain: what came of a definition that was removed stays ended when the
+// very same one is added again, whenever it was written down.
+func TestAddedAgain(t *testing.T) {
+	p := newProvider(t)
+	r := newRoom(t)
+	add := func() {
+		t.Helper()
+		if _, err := r.set.Add(t.Context(), p.define("ci"), "user:root", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add()
+	before := r.accepts(p.token(nil), "job")
+	if err := r.set.Remove(t.Context(), "ci"); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.forward(time.Second)
+	add()
+	after := r.accepts(p.token(nil), "job")
+	if _, err := r.set.Resolve(t.Context(), before.Principal.ID, before.Proof); !errors.Is(err, access.ErrBadCredential) {
+		t.Errorf("what a login began before lives again: %v", err)
+	}
+	if _, err := r.set.Resolve(t.Context(), after.Principal.ID, after.Proof); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOwnTokensInFile: a definition of the file cannot name this registry either.
+func TestOwnTokensInFile(t *testing.T) {
+	own := newProvider(t).define("own", func(d *issuer.Definition) {
+		d.Issuer.URL, d.Issuer.Audiences = "https://"+audience, []string{"other.example.com"}
+	})
+	store := newMemory()
+	_, err := issuer.New(issuer.Deps{Store: store, Changes: store, Fixed: []issuer.Definition{own}}, issuer.Options{Audience: audience})
+	if err == nil || !strings.Contains(err.Error(), "is this registry") {
+		t.Errorf("at the start: %v", err)
+	}
+	if _, err := newRoom(t).set.SetFixed(t.Context(), []issuer.Definition{own}); err == nil || !strings.Contains(err.Error(), "is this registry") {
+		t.Errorf("later: %v", err)
+	}
+}
+
+// TestReach: who is let in by a preset that names nobody is said.
+func TestReach(t *testing.T) {
+	for namespaces, want := range map[string]bool{"": true, "prod": false} {
+		f := readFixture(t, "kubernetes")
+		d := f.definition(t, "kubernetes", presetCase{Parameters: map[string]string{"namespaces": namespaces}})
+		report, err := newRoom(t, d).set.Check(t.Context(), "it")
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := slices.ContainsFunc(report.Findings, func(f issuer.Finding) bool {
+			return f.Level == issuer.Warning && strings.Contains(f.Text, "every service account")
+		})
+		if said != want {
+			t.Errorf("namespaces %q: %+v", namespaces, report.Findings)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,7 +30,7 @@ type trusted struct {
 func (s *Set) trust(d Definition) *trusted {
 	t := &trusted{definition: d}
 	if t.whole, t.problem = d.expand(); t.problem == nil {
-		t.problem = t.whole.checkForm()
+		t.problem = cmp.Or(t.whole.checkForm(), s.checkForeign(t.whole))
 	} else {
 		t.whole = d
 	}
@@ -59,8 +61,15 @@ func (t *trusted) validate() error {
 	return err
 }
 
-// mark is what a proof rests on.
-func (t *trusted) mark() string { return t.definition.Name + "@" + t.revision }
+// mark is what a proof rests on: the definition, and when it was added, so that
+// what a login began while it was removed stays ended when the same one comes back.
+func (t *trusted) mark() string {
+	mark := t.definition.Name + "@" + t.revision
+	if !t.fixed {
+		mark += "." + strconv.FormatInt(t.stored.Changed.UnixMicro(), 36)
+	}
+	return mark
+}
 
 func (t *trusted) url() string { return t.whole.Issuer.URL }
 
