@@ -147,6 +147,8 @@ func TestFinish(t *testing.T) {
 	other := newProvider(t, op, func(d *provider.Definition) { d.Name = "other" })
 	_, err = other.Finish(t.Context(), attempt, op.Authorize(to))
 	wantRefused(t, "O-07 back through another", err, "has begun")
+	_, err = p.Finish(t.Context(), provider.Attempt{Provider: "corp"}, url.Values{"code": {"x"}})
+	wantRefused(t, "O-04 an attempt without a state", err, "has begun")
 }
 
 // TestIssParameter: O-07, who says that it names itself must.
