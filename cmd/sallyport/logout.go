@@ -74,28 +74,28 @@ func loggedInTo(cmd *cobra.Command, store client.Store, args []string) (client.A
 }
 
 // logOut forgets every credential for a server, and ends the sessions of those that
-// are identity tokens.
+// are identity tokens. What fails keeps nothing else from that: who logs out again
+// has neither the tokens nor the names of the files.
 func logOut(ctx context.Context, store client.Store, server client.Address) (found bool, err error) {
 	_, host, _ := strings.Cut(string(server), "://")
-	logins, found, err := store.Forget(host)
-	if err != nil {
-		return false, err
-	}
+	logins, found, kept := store.Forget(host)
 	var changed []string
 	ca := ""
 	for _, l := range logins {
 		changed = append(changed, l.Clients...)
 		ca = l.CA
 	}
-	clients, err := credential.FindClients(store)
-	if err != nil {
-		return false, err
+	clients, left := credential.FindClients(store)
+	if left == nil {
+		var tokens []client.Secret
+		var inClients bool
+		tokens, inClients, left = clients.Disconnect(ctx, host, changed)
+		found = found || inClients
+		for _, t := range tokens {
+			logins = append(logins, client.Login{Server: server, Token: t, CA: ca})
+		}
 	}
-	tokens, inClients, left := clients.Disconnect(ctx, host, changed)
-	for _, t := range tokens {
-		logins = append(logins, client.Login{Server: server, Token: t, CA: ca})
-	}
-	return found || inClients, errors.Join(left, endAll(ctx, server, logins))
+	return found, errors.Join(kept, left, endAll(ctx, server, logins))
 }
 
 // endAll ends sessions at the server, each once.
@@ -103,6 +103,7 @@ func endAll(ctx context.Context, server client.Address, logins []client.Login) e
 	ctx, cancel := context.WithTimeout(ctx, logoutPatience)
 	defer cancel()
 	seen := map[string]bool{}
+	var failed []error
 	for _, l := range logins {
 		token := l.Token.Reveal()
 		if seen[token] {
@@ -114,11 +115,18 @@ func endAll(ctx context.Context, server client.Address, logins []client.Login) e
 			err = errors.New("the keychain did not give its identity token")
 		}
 		if err != nil {
-			return hintedError{
-				fmt.Errorf("the login to %s is forgotten here, but its session could not be ended: %w", server, err),
-				"end it with sallyport session revoke, from another login",
-			}
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	if len(failed) == 0 {
+		return nil
+	}
+	sessions := "its session"
+	if len(failed) > 1 {
+		sessions = fmt.Sprintf("%d of its sessions", len(failed))
+	}
+	return hintedError{
+		fmt.Errorf("the login to %s is forgotten here, but %s could not be ended: %w", server, sessions, errors.Join(failed...)),
+		"end it with sallyport session revoke, from another login",
+	}
 }
