@@ -164,6 +164,9 @@ func connectClients(cmd *cobra.Command, store client.Store, login client.Login, 
 	for _, file := range c.Dropped {
 		say(cmd, "the password for %s that was in %s is taken out", host, file)
 	}
+	for _, what := range c.Hidden {
+		say(cmd, "podman uses %s before this login; take it out with podman logout, or, with all for %s, sallyport logout", what, host)
+	}
 	switch {
 	case len(c.Plain) > 0:
 		say(cmd, "docker and podman read the identity token in %s, mode 0600: whoever can read your files can read it; better: sallyport helper install %s", words(c.Plain), host)

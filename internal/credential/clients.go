@@ -66,7 +66,8 @@ type Connection struct {
 	Helper  string   // the helper that they ask, or that was given the token; "" for none
 	Plain   []string // files that hold the identity token itself
 	Changed []string // files that were changed
-	Dropped []string // of these, those where a secret for the registry was taken out
+	Dropped []string // files where a password for the registry was taken out
+	Hidden  []string // what podman uses instead for a part of the registry: "HOST/PATH in FILE"
 }
 
 // Connect lets docker and podman use a login, so that no password is anywhere: they
@@ -100,9 +101,13 @@ func hides(file, host string) bool {
 		return false
 	}
 	return conf.Helper(host) != "" || slices.ContainsFunc(conf.Entries, func(e dockerconfig.Entry) bool {
-		return e.Registry == host || strings.HasPrefix(e.Registry, host+"/")
+		return dockerconfig.Host(e.Registry) == host
 	})
 }
+
+// partial reports whether a key of "auths" is podman's for a part of a registry. A
+// URL is for all of it, whatever its path: so docker and podman take it.
+func partial(key string) bool { return strings.Contains(key, "/") && !strings.Contains(key, "://") }
 
 // connect changes one file.
 func (c Clients) connect(ctx context.Context, out *Connection, file, host string, l client.Login) error {
@@ -114,11 +119,22 @@ func (c Clients) connect(ctx context.Context, out *Connection, file, host string
 		conf.Store = "" // podman does not know it
 	}
 	helper := conf.Helper(host)
-	if chosen := slices.ContainsFunc(conf.Helpers, func(h dockerconfig.Helper) bool { return h.Registry == host }); c.ours && !chosen {
+	chosen := slices.ContainsFunc(conf.Helpers, func(h dockerconfig.Helper) bool { return h.Registry == host })
+	if c.ours && !chosen {
 		helper = HelperSuffix
 	}
-	held := func(e dockerconfig.Entry) bool { return e.Registry == host && e.HasSecret() }
-	w := written{helper: helper == HelperSuffix, secret: slices.ContainsFunc(conf.Entries, held)}
+	w := written{helper: helper == HelperSuffix}
+	password := false
+	for _, e := range conf.Entries {
+		switch {
+		case dockerconfig.Host(e.Registry) != host || !e.HasSecret():
+		case !partial(e.Registry):
+			w.old = append(w.old, e.Registry)
+			password = password || !e.Password.IsZero()
+		case !w.helper && !chosen: // podman asks a helper first
+			out.Hidden = append(out.Hidden, client.Printable(e.Registry)+" in "+file)
+		}
+	}
 	switch helper {
 	case HelperSuffix:
 	case "":
@@ -140,7 +156,7 @@ func (c Clients) connect(ctx context.Context, out *Connection, file, host string
 	if changed {
 		out.Changed = append(out.Changed, file)
 	}
-	if slices.ContainsFunc(conf.Entries, func(e dockerconfig.Entry) bool { return held(e) && !e.Password.IsZero() }) {
+	if password {
 		out.Dropped = append(out.Dropped, file)
 	}
 	return nil
@@ -150,7 +166,7 @@ func (c Clients) connect(ctx context.Context, out *Connection, file, host string
 type written struct {
 	helper bool            // to ask our helper
 	entry  json.RawMessage // in "auths"; nil for none
-	secret bool            // there is one in "auths" now
+	old    []string        // the keys of what "auths" has now
 }
 
 // into writes it, and reports whether that is more than taking a secret out.
@@ -166,11 +182,14 @@ func (w written) into(file, host string) (changed bool, err error) {
 			}
 		}
 		return d.Within("auths", func(auths *dockerconfig.Document) {
+			for _, key := range w.old {
+				if key != host || w.entry == nil {
+					auths.Remove(key)
+				}
+			}
 			if w.entry != nil {
 				auths.Set(host, w.entry)
 				changed = true
-			} else if w.secret {
-				auths.Remove(host)
 			}
 		})
 	})
@@ -192,8 +211,8 @@ func plainEntry(l client.Login) json.RawMessage {
 	return text
 }
 
-// Disconnect takes the entries for a host out of what docker and podman read, and
-// what Connect changed for a login back. It returns the identity tokens that it took
+// Disconnect takes the entries for a host, and for parts of it, out of what docker
+// and podman read, and what Connect changed for a login back. It returns the identity tokens that it took
 // out, for client.EndLogin. found says whether there was any secret.
 func (c Clients) Disconnect(ctx context.Context, host string, changed []string) (tokens []client.Secret, found bool, err error) {
 	err = c.Store.Alone(func() error {
@@ -228,12 +247,17 @@ func disconnect(ctx context.Context, file, host string, changed bool) (entries [
 		err = take(ctx, other, host)
 	}
 	for _, e := range conf.Entries {
-		if e.Registry == host {
+		if dockerconfig.Host(e.Registry) == host {
 			entries = append(entries, e)
 		}
 	}
 	return entries, errors.Join(err, dockerconfig.Edit(file, func(d *dockerconfig.Document) error {
-		if err := d.Within("auths", func(auths *dockerconfig.Document) { auths.Remove(host) }); err != nil || !changed {
+		err := d.Within("auths", func(auths *dockerconfig.Document) {
+			for _, e := range entries {
+				auths.Remove(e.Registry)
+			}
+		})
+		if err != nil || !changed {
 			return err
 		}
 		return leave(d, []string{host})

@@ -82,6 +82,7 @@ func TestConnect(t *testing.T) {
 		before  map[string]string // files
 		want    map[string]string // what they hold then, without blanks
 		given   string            // to a helper
+		hidden  string            // what is said to come before it
 		after   map[string]string // what differs from before in the end
 	}{
 		{name: "our helper, no file", helpers: "docker-credential-sallyport",
@@ -102,6 +103,26 @@ func TestConnect(t *testing.T) {
 			before: map[string]string{dockerFile: `{"auths":{"a.test":{},"reg.test":{"auth":"YWxpY2U6cHc="},"reg.test:5000":{"auth":"YWxpY2U6cHc="}},"x":1e3}`},
 			want:   map[string]string{dockerFile: `{"auths":{"a.test":{},"reg.test:5000":{"auth":"YWxpY2U6cHc="}},"x":1e3,"credHelpers":{` + asksOurs + `}}`},
 			after:  map[string]string{dockerFile: `{"auths":{"a.test":{},"reg.test:5000":{"auth":"YWxpY2U6cHc="}},"x":1e3}`}},
+		{name: "URLs, which docker takes for the host", helpers: "docker-credential-sallyport",
+			before: map[string]string{dockerFile: `{"auths":{"https://reg.test":{"auth":"YWxpY2U6cHc="},"https://reg.test/v2/":{"identitytoken":"t"},"http://reg.test/v1/":{"auth":"YWxpY2U6cHc="},"https://reg.test:5000":{"auth":"YWxpY2U6cHc="}}}`},
+			want:   map[string]string{dockerFile: `{"auths":{"https://reg.test:5000":{"auth":"YWxpY2U6cHc="}},"credHelpers":{` + asksOurs + `}}`},
+			after:  map[string]string{dockerFile: `{"auths":{"https://reg.test:5000":{"auth":"YWxpY2U6cHc="}}}`}},
+		{name: "a URL, and no helper",
+			before: map[string]string{dockerFile: `{"auths":{"https://reg.test/v2/":{"auth":"YWxpY2U6cHc="}}}`},
+			want:   map[string]string{dockerFile: `{"auths":{` + plain + `}}`},
+			after:  map[string]string{dockerFile: `{}`}},
+		{name: "a URL in a file of podman's hides it", helpers: "docker-credential-sallyport",
+			before: map[string]string{podmanFile: `{"auths":{"https://reg.test":{"auth":"YWxpY2U6cHc="}}}`},
+			want:   map[string]string{podmanFile: `{"credHelpers":{` + asksOurs + `}}`},
+			after:  map[string]string{dockerFile: "{}", podmanFile: "{}"}},
+		{name: "a part of the registry, and no helper",
+			before: map[string]string{podmanFile: `{"auths":{"reg.test/team":{"auth":"YWxpY2U6cHc="}}}`},
+			want:   map[string]string{podmanFile: `{"auths":{"reg.test/team":{"auth":"YWxpY2U6cHc="},` + plain + `}}`},
+			hidden: "reg.test/team in ", after: map[string]string{dockerFile: "{}", podmanFile: "{}"}},
+		{name: "a part of the registry, and our helper", helpers: "docker-credential-sallyport",
+			before: map[string]string{podmanFile: `{"auths":{"reg.test/team":{"auth":"YWxpY2U6cHc="}}}`},
+			want:   map[string]string{podmanFile: `{"auths":{"reg.test/team":{"auth":"YWxpY2U6cHc="}},"credHelpers":{` + asksOurs + `}}`},
+			after:  map[string]string{dockerFile: "{}", podmanFile: "{}"}},
 		{name: "a file of podman's that hides it", helpers: "docker-credential-sallyport",
 			before: map[string]string{podmanFile: `{"auths":{"reg.test":{"auth":"YWxpY2U6cHc="}}}`},
 			want:   map[string]string{podmanFile: `{"credHelpers":{` + asksOurs + `}}`},
@@ -138,6 +159,9 @@ func TestConnect(t *testing.T) {
 			if given := m.read("given"); !strings.Contains(given, c.given) {
 				t.Errorf("a helper got %q", given)
 			}
+			if hidden := strings.Join(conn.Hidden, " "); (c.hidden == "") != (hidden == "") || !strings.HasPrefix(hidden, c.hidden) {
+				t.Errorf("before it comes %q", hidden)
+			}
 			for _, name := range append(conn.Changed, conn.Plain...) {
 				if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
 					t.Errorf("C-09: %s: %v, %v", name, info, err)
@@ -156,6 +180,23 @@ func TestConnect(t *testing.T) {
 				t.Errorf("a helper got %q in the end", given)
 			}
 		})
+	}
+}
+
+// TestDisconnectAnyKey: the identity tokens of every entry for the host come back,
+// also where nobody logged in with this tool.
+func TestDisconnectAnyKey(t *testing.T) {
+	m := newMachine(t)
+	const other = `{"auths":{"reg.test:5000/team":{"auth":"YWxpY2U6cHc="}}}`
+	must(t, os.MkdirAll(m.file("docker"), 0o755))
+	text := strings.Replace(other, `{"reg`, `{"https://reg.test":{"identitytoken":"1"},"http://reg.test/v1/":{"identitytoken":"2"},"reg.test/team":{"identitytoken":"3"},"reg`, 1)
+	must(t, os.WriteFile(m.file(dockerFile), []byte(text), 0o600))
+	tokens, found, err := m.clients().Disconnect(context(), "reg.test", nil)
+	if err != nil || !found || len(tokens) != 3 {
+		t.Errorf("%d identity tokens, %t, %v", len(tokens), found, err)
+	}
+	if got := strings.NewReplacer("\n", "", "\t", "", " ", "").Replace(m.read(dockerFile)); got != other {
+		t.Errorf("the file is %s", got)
 	}
 }
 
