@@ -28,6 +28,9 @@ func Edit(path string, change func(*Document) error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if to, link := os.Readlink(path); link == nil {
+		return fmt.Errorf("%s is a link to %s, which is not there: make that file, or remove the link", path, to)
+	}
 	d, err := parseDocument(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w: mend it first", path, err)
