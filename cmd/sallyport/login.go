@@ -108,14 +108,8 @@ func logIn(cmd *cobra.Command, server client.Address, f loginFlags) error {
 	if err != nil {
 		return err
 	}
-	me, err := whoIs(cmd.Context(), login)
+	me, err := keep(cmd.Context(), store, &login)
 	if err != nil {
-		return err
-	}
-	if _, name, ok := strings.Cut(me.Principal, ":"); ok && login.Username == "" {
-		login.Username = name
-	}
-	if err := store.Save(login); err != nil {
 		return err
 	}
 	if err := result(cmd, "logged in to %s as %s", server, describe(me)); err != nil {
@@ -130,6 +124,23 @@ func logIn(cmd *cobra.Command, server client.Address, f loginFlags) error {
 		return nil
 	}
 	return connectClients(cmd, store, login, place)
+}
+
+// keep stores a login, with the name that the server says. One that cannot be stored
+// is ended: nobody would have its token.
+func keep(ctx context.Context, store client.Store, login *client.Login) (client.Whoami, error) {
+	me, err := whoIs(ctx, *login)
+	if err == nil {
+		if _, name, ok := strings.Cut(me.Principal, ":"); ok && login.Username == "" {
+			login.Username = name
+		}
+		err = store.Save(*login)
+	}
+	if err != nil {
+		// Also when it was interrupted.
+		err = errors.Join(err, endAll(context.WithoutCancel(ctx), login.Server, []client.Login{*login}))
+	}
+	return me, err
 }
 
 // withPassword asks for a password, or an access key, and shows it to the server.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
@@ -135,5 +136,16 @@ func TestLogoutGoesOn(t *testing.T) {
 				t.Errorf("docker has %s", text)
 			}
 		})
+	}
+}
+
+// TestLoginNotKept: a login that is not stored is ended, also an interrupted one.
+func TestLoginNotKept(t *testing.T) {
+	d := newDesk(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := keep(ctx, d.store, &client.Login{Server: d.server, Token: d.mine, CA: d.ca, Realm: string(d.server) + "/token"})
+	if err == nil || !slices.Equal(d.ended, []string{d.mine.Reveal()}) {
+		t.Errorf("%d sessions were ended, %v", len(d.ended), err)
 	}
 }
