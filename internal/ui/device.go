@@ -23,16 +23,19 @@ func (s *door) askUserCode(w http.ResponseWriter, r *http.Request) {
 // userCode finds the program that shows what was typed, and begins a sign-in.
 func (s *door) userCode(w http.ResponseWriter, r *http.Request) {
 	from := inbound.Origin(r, w.Header())
-	if !s.codes.may(from.Address) {
+	notWrong, ok := s.codes.try(from.Address)
+	if !ok {
 		w.Header().Set("Retry-After", "600")
 		s.fail(w, r, http.StatusTooManyRequests, "Too many wrong codes: wait 10 minutes, then begin again with a new one.")
 		return
 	}
 	typed := r.PostForm.Get("user_code")
 	g, err := s.Tokens.WaitingDevice(r.Context(), typed)
+	if !errors.Is(err, token.ErrUnknownGrant) {
+		notWrong()
+	}
 	switch {
 	case errors.Is(err, token.ErrUnknownGrant):
-		s.codes.wrong(from.Address)
 		s.record(r, w, ledger.Event{Kind: ledger.Login, Action: "user-code", Decision: ledger.Denied, Reason: ledger.BadProof, Method: "code"})
 		s.show(w, r, http.StatusForbidden, "device.html", map[string]any{"Wrong": "No program waits with this code: look at it again. It lives for 10 minutes."})
 		return
@@ -152,22 +155,40 @@ type tries struct {
 
 func newTries(now func() time.Time) *tries { return &tries{now: now, of: map[netip.Prefix]int{}} }
 
-// may reports whether one more code may be tried from there.
-func (t *tries) may(from netip.Addr) bool {
+// try reports whether one more code may be tried from there, and counts it as a
+// wrong one until notWrong is called: those that are tried at the same moment
+// would otherwise all be tried before the first is counted.
+func (t *tries) try(from netip.Addr) (notWrong func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now := t.now(); now.Sub(t.since) >= token.DeviceLife {
 		t.since, t.all = now, 0
 		clear(t.of)
 	}
-	return t.all < maxTries && t.of[access.Network(from)] < maxTriesOfNetwork
+	network, since := access.Network(from), t.since
+	if t.all >= maxTries || t.of[network] >= maxTriesOfNetwork {
+		return nil, false
+	}
+	t.all++
+	counted := t.of[network] > 0 || len(t.of) < maxNetworks
+	if counted {
+		t.of[network]++
+	}
+	return func() { t.takeBack(network, counted, since) }, true
 }
 
-func (t *tries) wrong(from netip.Addr) {
+// takeBack undoes what try counted, unless counting has begun anew since.
+func (t *tries) takeBack(network netip.Prefix, counted bool, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.all++
-	if network := access.Network(from); t.of[network] > 0 || len(t.of) < maxNetworks {
-		t.of[network]++
+	if !t.since.Equal(since) {
+		return
+	}
+	t.all--
+	if !counted {
+		return
+	}
+	if t.of[network]--; t.of[network] == 0 {
+		delete(t.of, network)
 	}
 }

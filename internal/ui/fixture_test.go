@@ -48,6 +48,8 @@ type fixture struct {
 	accounts *account.Service
 	tokens   *token.Service
 	srv      *httptest.Server
+	sealer   *token.Sealer
+	deps     token.Deps
 
 	mu  sync.Mutex
 	now time.Time
@@ -61,7 +63,7 @@ func newFixture(t *testing.T) *fixture {
 	f.op.Refresh = "upstream-canary"
 	kek, err := token.NewKEK(rand.Reader)
 	f.ok(err)
-	sealer, err := token.NewSealer(kek)
+	f.sealer, err = token.NewSealer(kek)
 	f.ok(err)
 	mux := http.NewServeMux()
 	f.srv = httptest.NewTLSServer(mux)
@@ -78,21 +80,34 @@ func newFixture(t *testing.T) *fixture {
 		}
 	}
 	f.op.Now = f.clock
-	f.accounts = account.New(db.Directory(), db, account.Options{Now: f.clock, FailureFloor: time.Millisecond, Providers: vouching, Sealer: sealer})
+	f.accounts = account.New(db.Directory(), db, account.Options{Now: f.clock, FailureFloor: time.Millisecond, Providers: vouching, Sealer: f.sealer})
 	t.Cleanup(func() { f.accounts.Close() })
 	_, err = f.accounts.AddUser(t.Context(), "alice", access.NewSecret(horse))
 	f.ok(err)
-	f.tokens, err = token.New(t.Context(), token.Deps{
+	f.deps = token.Deps{
 		Store: db.Tokens(), Accounts: f.accounts, Policies: f.accounts, Changes: db, People: f.accounts,
-		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: sealer,
-	}, token.Options{Issuer: f.srv.URL, Service: service, Now: f.clock})
-	f.ok(err)
-	t.Cleanup(func() { f.tokens.Close() })
-	pages := ui.New(ui.Deps{Accounts: f.accounts, Passwords: f.accounts.Passwords(), Tokens: f.tokens, Providers: providers, Sealer: sealer},
-		ui.Options{Base: func(*http.Request) string { return f.srv.URL }, Issuer: f.srv.URL, Service: service, Now: f.clock})
-	mux.Handle("/", pages)
+		Passwords: f.accounts.Passwords(), Keys: f.accounts.Keys(), Sealer: f.sealer,
+	}
+	f.tokens = f.tokensOn(f.deps.Store)
+	mux.Handle("/", f.pages(f.tokens, providers...))
 	mux.Handle("/token", f.tokens.Endpoint())
 	return f
+}
+
+// tokensOn returns a token service on a store.
+func (f *fixture) tokensOn(store token.Store) *token.Service {
+	f.t.Helper()
+	d := f.deps
+	d.Store = store
+	s, err := token.New(f.t.Context(), d, token.Options{Issuer: f.srv.URL, Service: service, Now: f.clock})
+	f.ok(err)
+	f.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (f *fixture) pages(tokens *token.Service, providers ...*provider.Provider) http.Handler {
+	return ui.New(ui.Deps{Accounts: f.accounts, Passwords: f.accounts.Passwords(), Tokens: tokens, Providers: providers, Sealer: f.sealer},
+		ui.Options{Base: func(*http.Request) string { return f.srv.URL }, Issuer: f.srv.URL, Service: service, Now: f.clock})
 }
 
 func (f *fixture) clock() time.Time {
