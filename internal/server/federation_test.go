@@ -116,6 +116,23 @@ func (f federated) status(method, target, body, token string) int {
 	return f.send(r, false).Code
 }
 
+// steady fails unless requests with tokens of jobs cost no query.
+func (f federated) steady(t *testing.T, tokens ...string) {
+	t.Helper()
+	for i, token := range tokens {
+		f.status("GET", "/v2/", "", token)
+		const n = 200
+		before := f.Queries()
+		for range n {
+			f.status("GET", "/v2/", "", token)
+		}
+		// What is written in batches may fall in between.
+		if asked := f.Queries() - before; asked > n/4 {
+			t.Errorf("token %d: %d queries for %d requests", i, asked, n)
+		}
+	}
+}
+
 // TestFederation walks a job through the whole server: its token by both ways, push
 // and pull, what is denied and why, and the end of the trust.
 func TestFederation(t *testing.T) {
@@ -148,6 +165,7 @@ func TestFederation(t *testing.T) {
 			}
 		}
 	}
+	f.steady(t, exchanged.Access, f.refresh(basic.Identity, "repository:team/app:pull,push"))
 	f.refusals(t)
 	f.record(t)
 	f.api("DELETE", "/issuers/ci", "")
