@@ -20,6 +20,7 @@ var (
 	ErrGroups   = errors.New("the account is in as many groups as it may be")
 	ErrKeyName  = errors.New("another live key of the owner has the name")
 	ErrLinked   = errors.New("the identity is another account's")
+	ErrLastLink = errors.New("the identity is the only way in to the account")
 )
 
 // A RotatedError refuses a third live key in one line: Other, which the key
@@ -181,7 +182,8 @@ type People interface {
 	// AddLink links an account. Twice is not an error. Errors: ErrUnknown; ErrLinked.
 	AddLink(ctx context.Context, l Link) error
 	// RemoveLink also takes away what came of the link: its groups, and as
-	// SetDisabled does the sessions. Errors: ErrUnknown.
+	// SetDisabled does the sessions. Errors: ErrUnknown; ErrLastLink when the account
+	// has neither another link nor a password.
 	RemoveLink(ctx context.Context, uid, issuer, subject string, at time.Time) error
 	Vouching
 }
@@ -195,6 +197,9 @@ type Vouching interface {
 	// BeginCheck lets one of those who would ask the provider at the same moment do
 	// so: nobody else until patience is over.
 	BeginCheck(ctx context.Context, l Link, at time.Time, patience time.Duration) (bool, error)
+	// KeepRenewal replaces what the provider is asked with, of a link that is still as
+	// it was Checked.
+	KeepRenewal(ctx context.Context, l Link) error
 	// Withdraw takes away what the provider, which vouches no more, gave: groups,
 	// renewal, sessions, and that it ever vouched. A link that it vouched for since is left alone.
 	Withdraw(ctx context.Context, l Link, at time.Time) error

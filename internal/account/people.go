@@ -63,7 +63,7 @@ func (p Provider) voucher() Voucher {
 type Voucher interface {
 	// Renew asks whether the provider still vouches for o, with what it gave for
 	// that. Errors: access.ErrBadCredential when it does not; any other means that
-	// it could not be asked.
+	// it could not be asked, and comes with a Renewal if that is another one now.
 	Renew(ctx context.Context, o access.Outside) (access.Outside, error)
 }
 
@@ -354,10 +354,19 @@ func (s *Service) Unlink(ctx context.Context, name, issuer, subject string) erro
 	if err != nil {
 		return fmt.Errorf("find links: %w", err)
 	}
-	if mine := links[a.UID]; a.PasswordHash == "" && len(mine) == 1 && mine[0].Issuer == issuer && mine[0].Subject == subject {
-		return invalid("user:%s has no password and signs in with this identity alone: link another one first, or disable or remove the account", name)
+	ofIssuer := 0
+	for _, l := range links[a.UID] {
+		if l.Issuer == issuer {
+			ofIssuer++
+		}
 	}
-	if err := s.dir.RemoveLink(ctx, a.UID, issuer, subject, s.now()); err != nil {
+	if p, ok := s.providerOf(issuer); ok && ofIssuer == 1 && strings.HasPrefix(name, p.Name+"/") {
+		return invalid("user:%s is below the provider %s and has no other identity of it: disable or remove the account", name, p.Name)
+	}
+	switch err := s.dir.RemoveLink(ctx, a.UID, issuer, subject, s.now()); {
+	case errors.Is(err, ErrLastLink):
+		return invalid("user:%s has no password and signs in with this identity alone: link another one first, or disable or remove the account", name)
+	case err != nil:
 		return fmt.Errorf("unlink %s: %w", name, err)
 	}
 	return nil

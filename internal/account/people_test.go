@@ -292,9 +292,11 @@ func TestLink(t *testing.T) {
 			t.Errorf("unlinked account has groups %v, links %v (%v)", a.Groups, a.Links, err)
 		}
 		f.signIn(outside("2", "zoe"))
-		wantInvalid(t, f.s.Unlink(f.ctx(), "corp/zoe", corp, "2"), "with this identity alone")
+		wantInvalid(t, f.s.Unlink(f.ctx(), "corp/zoe", corp, "2"), "no other identity of it")
 		f.ok(f.s.Link(f.ctx(), "corp/zoe", other, "2"))
-		f.ok(f.s.Unlink(f.ctx(), "corp/zoe", corp, "2"))
+		wantInvalid(t, f.s.Unlink(f.ctx(), "corp/zoe", corp, "2"), "no other identity of it") // the name would be a stranger's
+		f.ok(f.s.Unlink(f.ctx(), "corp/zoe", other, "2"))
+		f.ok(f.s.CheckProviders(f.ctx()))
 	})
 }
 
@@ -330,6 +332,29 @@ rules:
 	})
 }
 
+// TestUnlinkTogether: of two who take away the last two identities one fails.
+func TestUnlinkTogether(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.people(nil)
+		_, err := f.s.Invite(f.ctx(), "bob")
+		f.ok(err)
+		for range 5 {
+			f.ok(f.s.Link(f.ctx(), "bob", corp, "1"))
+			f.ok(f.s.Link(f.ctx(), "bob", other, "1"))
+			var wait sync.WaitGroup
+			var errs [2]error
+			for i, issuer := range []string{corp, other} {
+				wait.Go(func() { errs[i] = f.s.Unlink(f.ctx(), "bob", issuer, "1") })
+			}
+			wait.Wait()
+			if (errs[0] == nil) == (errs[1] == nil) {
+				t.Fatalf("unlinked: %v, %v", errs[0], errs[1])
+			}
+			wantInvalid(t, errors.Join(errs[:]...), "with this identity alone")
+		}
+	})
+}
+
 // A step of a life with a provider.
 type step struct {
 	pass   time.Duration
@@ -349,6 +374,16 @@ func TestRecheck(t *testing.T) {
 			return o, nil
 		}
 	}
+	half := func(renewal string) func(access.Outside) (access.Outside, error) {
+		return func(o access.Outside) (access.Outside, error) {
+			o.Renewal = access.NewSecret(renewal)
+			return o, errors.New("no userinfo")
+		}
+	}
+	var many []string
+	for i := range account.MaxGroups + 1 {
+		many = append(many, fmt.Sprint("g", i))
+	}
 	stranger := func(o access.Outside) (access.Outside, error) { o.Subject = "2"; return o, nil }
 	each(t, func(t *testing.T, f *fixture) {
 		for _, c := range []struct {
@@ -365,6 +400,11 @@ func TestRecheck(t *testing.T) {
 				{time.Hour, refuse, access.ErrRevoked, "r1", ""},
 				{0, refuse, access.ErrExpired, "r1", ""},
 			}},
+			{"down after it gave another renewal", []step{
+				{time.Hour, half("r2"), nil, "r1", "corp/dev"},
+				{30 * time.Second, with("r3", "dev"), nil, "r1 r2", "corp/dev"},
+			}},
+			{"in too many groups", []step{{time.Hour, with("r2", many...), access.ErrRevoked, "r1", ""}}},
 			{"for somebody else", []step{{time.Hour, stranger, access.ErrRevoked, "r1", ""}}},
 			{"down", []step{
 				{time.Hour, down, nil, "r1", "corp/dev"},
@@ -480,5 +520,39 @@ func TestKeysOfPeople(t *testing.T) {
 		if _, err := f.present(alice); err != nil {
 			t.Errorf("after a new sign-in: %v", err)
 		}
+	})
+}
+
+// TestClockAhead: a check of the future counts as one that never was.
+func TestClockAhead(t *testing.T) {
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		f.people(nil)
+		f.signIn(outside("1", "alice"))
+		f.pass(-30 * time.Second)
+		f.ok(f.s.Recheck(f.ctx(), corp, "1"))
+		f.pass(-time.Hour)
+		wantError(t, f.s.Recheck(f.ctx(), corp, "1"), access.ErrExpired)
+	})
+}
+
+// TestHangingProvider: nobody waits long for a provider whose old word still counts.
+func TestHangingProvider(t *testing.T) {
+	onSQLite(t, func(t *testing.T, f *fixture) {
+		release := make(chan struct{})
+		v := &voucher{answer: func(o access.Outside) (access.Outside, error) { <-release; return o, nil }}
+		f.people(v)
+		o := outside("1", "alice")
+		o.Renewal = access.NewSecret("r1")
+		f.signIn(o)
+		f.pass(time.Hour)
+		began := time.Now()
+		f.ok(f.s.Recheck(f.ctx(), corp, "1"))
+		if took := time.Since(began); took > 20*time.Second { // it takes 30 for the provider to be given up
+			t.Errorf("waited for %s", took)
+		}
+		f.ok(f.s.Recheck(f.ctx(), corp, "1")) // somebody asks already
+		f.pass(11 * time.Hour)
+		wantError(t, f.s.Recheck(f.ctx(), corp, "1"), access.ErrExpired)
+		close(release)
 	})
 }

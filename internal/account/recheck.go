@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -12,6 +13,13 @@ import (
 // renewPatience is how long nobody else asks a provider about a person about whom
 // somebody began to: some take what they are asked with once.
 const renewPatience = 30 * time.Second
+
+// askPatience is how long somebody waits for a provider before its old word counts.
+// storePatience is how long there is to store its answer.
+const (
+	askPatience   = 3 * time.Second
+	storePatience = 10 * time.Second
+)
 
 // An outsideID is who vouches for whom.
 type outsideID struct{ issuer, subject string }
@@ -30,10 +38,26 @@ func (s *Service) Recheck(ctx context.Context, issuer, subject string) error {
 	if checked, ok := s.vouches.GetIfPresent(id); ok && s.age(checked) < p.Recheck {
 		return nil
 	}
-	_, err := s.rechecks.do(ctx, id, func(ctx context.Context) (struct{}, error) {
+	patient, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	_, err := s.rechecks.do(patient, id, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.recheck(ctx, p, id)
 	})
+	if err != nil && patient.Err() != nil && ctx.Err() == nil {
+		return s.believe(ctx, p, id)
+	}
 	return err
+}
+
+// believe takes the provider's last word, which is not too old, without asking.
+func (s *Service) believe(ctx context.Context, p Provider, id outsideID) error {
+	switch _, l, err := s.dir.Person(ctx, id.issuer, id.subject); {
+	case err != nil:
+		return notFoundIsBad("find identity", err)
+	case s.age(l.Checked) >= p.MaxAge:
+		return access.ErrExpired
+	}
+	return nil
 }
 
 // Vouched is Recheck for what proves an account otherwise, such as one of its keys:
@@ -68,8 +92,15 @@ func (s *Service) vouchersOf(ctx context.Context, a Account) ([]outsideID, error
 	return out, nil
 }
 
-// age is how long ago that was; what is of the future is not younger than now.
-func (s *Service) age(t time.Time) time.Duration { return max(s.now().Sub(t), 0) }
+// age is how long ago that was. What is of the future was written by a clock that is
+// ahead: a little counts as now, more as never.
+func (s *Service) age(t time.Time) time.Duration {
+	age := s.now().Sub(t)
+	if age < -time.Minute {
+		return math.MaxInt64
+	}
+	return max(age, 0)
+}
 
 func (s *Service) recheck(ctx context.Context, p Provider, id outsideID) error {
 	_, l, err := s.dir.Person(ctx, id.issuer, id.subject)
@@ -103,26 +134,47 @@ func (s *Service) renew(ctx context.Context, p Provider, l Link) (Link, error) {
 	}
 	// What the provider answers must be kept, even if nobody waits for it; and it is
 	// no part of what the request changes.
-	ctx, cancel := context.WithTimeout(context.Background(), renewPatience)
+	ask, cancel := context.WithTimeout(context.Background(), renewPatience)
 	defer cancel()
 	renewal, err := s.opened(l)
 	if err != nil {
 		s.log.ErrorContext(ctx, "provider not asked", "provider", p.Name, "err", err)
 		return l, nil
 	}
-	o, err := p.voucher().Renew(ctx, access.Outside{Provider: p.Name, Issuer: l.Issuer, Subject: l.Subject, Renewal: renewal})
+	o, err := p.voucher().Renew(ask, access.Outside{Provider: p.Name, Issuer: l.Issuer, Subject: l.Subject, Renewal: renewal})
+	store, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
 	switch {
 	case errors.Is(err, access.ErrBadCredential), err == nil && (o.Issuer != l.Issuer || o.Subject != l.Subject):
-		s.vouches.Invalidate(outsideID{l.Issuer, l.Subject})
-		if err := s.dir.Withdraw(ctx, l, s.now()); err != nil {
-			return l, fmt.Errorf("withdraw what a provider gave: %w", err)
-		}
-		return l, access.ErrRevoked
+		return l, s.withdraw(store, l)
 	case err != nil:
 		s.log.WarnContext(ctx, "provider not asked", "provider", p.Name, "err", err)
-		return l, nil
+		return l, s.keepRenewal(store, l, o)
 	}
-	return s.renewed(ctx, l, o)
+	return s.renewed(store, l, o)
+}
+
+// withdraw takes away what the provider gave. It always errors: access.ErrRevoked.
+func (s *Service) withdraw(ctx context.Context, l Link) error {
+	s.vouches.Invalidate(outsideID{l.Issuer, l.Subject})
+	if err := s.dir.Withdraw(ctx, l, s.now()); err != nil {
+		return fmt.Errorf("withdraw what a provider gave: %w", err)
+	}
+	return access.ErrRevoked
+}
+
+// keepRenewal stores what a provider gave to be asked with, before it could not be
+// asked for the rest: what it was asked with before may be spent.
+func (s *Service) keepRenewal(ctx context.Context, l Link, o access.Outside) error {
+	if o.Renewal.IsZero() {
+		return nil
+	}
+	kept, err := s.vouched(o)
+	if err != nil {
+		return err
+	}
+	l.Renewal, l.KEK = kept.Renewal, kept.KEK
+	return s.dir.KeepRenewal(ctx, l)
 }
 
 // opened returns what the provider gave to be asked with again, or zero.
@@ -144,6 +196,8 @@ func (s *Service) renewed(ctx context.Context, l Link, o access.Outside) (Link, 
 	switch err := s.dir.Vouch(ctx, now, l.Checked); {
 	case errors.Is(err, ErrUnknown): // signed in anew, or unlinked, meanwhile
 		return l, nil
+	case errors.Is(err, ErrGroups): // refused at a sign-in too
+		return l, s.withdraw(ctx, l)
 	case err != nil:
 		return l, fmt.Errorf("store what a provider says: %w", err)
 	}

@@ -146,10 +146,18 @@ func (d directory) RemoveLink(ctx context.Context, uid, issuer, subject string, 
 		if err := changed(t.exec(ctx, `DELETE FROM outside_identity WHERE issuer = $1 AND subject = $2 AND account_uid = $3`, args{issuer, subject, uid})); err != nil {
 			return err
 		}
+		var ways int
+		err := t.row(ctx, `SELECT (SELECT count(*) FROM outside_identity WHERE account_uid = $1) + (SELECT count(*) FROM account WHERE uid = $1 AND password_hash <> '')`, args{uid}, &ways)
+		if err == nil && ways == 0 {
+			err = account.ErrLastLink
+		}
+		if err != nil {
+			return err
+		}
 		if err := t.replaceGroups(ctx, account.Link{AccountID: uid, Issuer: issuer}); err != nil {
 			return err
 		}
-		_, err := t.logOut(ctx, uid, micros(at))
+		_, err = t.logOut(ctx, uid, micros(at))
 		return err
 	})
 	return wrap(err, "unlink account %s", uid)
@@ -205,6 +213,16 @@ func (d directory) BeginCheck(ctx context.Context, l account.Link, at time.Time,
 		return err
 	})
 	return n > 0, wrap(err, "begin to ask a provider")
+}
+
+// KeepRenewal implements account.Vouching.
+func (d directory) KeepRenewal(ctx context.Context, l account.Link) error {
+	err := d.db.change(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `UPDATE outside_identity SET renewal = $5, kek = $6 WHERE issuer = $1 AND subject = $2 AND account_uid = $3 AND checked = $4`,
+			args{l.Issuer, l.Subject, l.AccountID, micros(l.Checked), l.Renewal, l.KEK})
+		return err
+	})
+	return wrap(err, "keep what a provider is asked with")
 }
 
 // Withdraw implements account.Vouching.

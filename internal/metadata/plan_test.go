@@ -182,6 +182,8 @@ func exercisePeople(t *testing.T, db *metadata.DB) {
 	must(t, err)
 	_, _, err = d.Trespassers(ctx, "corp", l.Issuer)
 	must(t, err)
+	l.Renewal = []byte("renewal")
+	must(t, d.KeepRenewal(ctx, l))
 	must(t, d.KeepGroups(ctx, nil))
 	must(t, d.Withdraw(ctx, l, created))
 	must(t, d.RemoveLink(ctx, "uid-alice", l.Issuer, l.Subject, created))

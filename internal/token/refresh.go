@@ -233,8 +233,14 @@ const (
 // Tidy deletes the sessions that ended 30 days ago or longer, those of jobs after
 // one day, and returns how many.
 func (s *Service) Tidy(ctx context.Context) (int, error) {
-	if _, err := s.deps.Store.DropGrants(ctx, s.now().Add(-keepGrants), dropAtOnce); err != nil {
-		return 0, err
+	for {
+		n, err := s.deps.Store.DropGrants(ctx, s.now().Add(-keepGrants), dropAtOnce)
+		if err != nil {
+			return 0, err
+		}
+		if n < dropAtOnce {
+			break
+		}
 	}
 	total := 0
 	for {

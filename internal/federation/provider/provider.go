@@ -22,8 +22,12 @@ import (
 // behind it: an answer that comes elsewhere is another's (O-07).
 const CallbackPath = "/oauth/callback/"
 
-// discoveryLife is how long what a provider says of itself is used.
-const discoveryLife = time.Hour
+const (
+	// discoveryLife is how long what a provider says of itself is used.
+	discoveryLife = time.Hour
+	// discoveryPause is how long a provider that did not answer is left alone.
+	discoveryPause = 10 * time.Second
+)
 
 // algorithms are those of ID tokens: public keys alone.
 var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}
@@ -55,8 +59,11 @@ type Provider struct {
 	o    Options
 	http *http.Client
 
-	mu    sync.Mutex
-	known *discovered
+	mu     sync.Mutex
+	known  *discovered
+	asking chan struct{} // closed when the provider has been asked; nil while it is not
+	failed time.Time
+	why    error // of the last time, or nil
 }
 
 // discovered is what a provider says of itself.
@@ -93,21 +100,59 @@ func (p *Provider) with(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, p.http)
 }
 
-// discover returns what the provider says of itself, an hour old at most; what
-// was known before when it does not answer.
+// discover returns what the provider says of itself. Once it is known nobody waits:
+// it is asked again beside, and what was known before counts until it answers.
 func (p *Provider) discover(ctx context.Context) (*discovered, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	now := p.o.Now()
 	if p.known != nil && now.Sub(p.known.at) < discoveryLife {
+		defer p.mu.Unlock()
 		return p.known, nil
 	}
-	// Keys are fetched later, under the context that the provider is made with.
-	provider, err := oidc.NewProvider(p.with(context.WithoutCancel(ctx)), p.d.Issuer)
+	if p.asking == nil && (p.why == nil || now.Sub(p.failed) >= discoveryPause) {
+		p.asking = make(chan struct{})
+		go p.ask(p.asking)
+	}
+	known, asking, why := p.known, p.asking, p.why
+	p.mu.Unlock()
 	switch {
-	case err != nil && p.known != nil:
-		return p.known, nil
-	case err != nil:
+	case known != nil:
+		return known, nil
+	case asking == nil:
+		return nil, why
+	}
+	select {
+	case <-asking:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("ask provider %s about itself: %w", p.d.Name, ctx.Err())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known == nil {
+		return nil, p.why
+	}
+	return p.known, nil
+}
+
+// ask asks the provider about itself, for as long as a request of ours may take, and
+// closes done.
+func (p *Provider) ask(done chan struct{}) {
+	known, err := p.document()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.why = err; err != nil {
+		p.failed = p.o.Now()
+	} else {
+		p.known = known
+	}
+	p.asking = nil
+	close(done)
+}
+
+func (p *Provider) document() (*discovered, error) {
+	// Keys are fetched later, under the context that the provider is made with.
+	provider, err := oidc.NewProvider(p.with(context.Background()), p.d.Issuer)
+	if err != nil {
 		return nil, fmt.Errorf("ask provider %s about itself: %w", p.d.Name, err)
 	}
 	var more struct {
@@ -124,16 +169,15 @@ func (p *Provider) discover(ctx context.Context) (*discovered, error) {
 		}
 	}
 	endpoint.AuthStyle = p.authStyle(more.Methods)
-	p.known = &discovered{
-		at: now, provider: provider, issParam: more.IssParam, userinfo: provider.UserInfoEndpoint() != "",
+	return &discovered{
+		at: p.o.Now(), provider: provider, issParam: more.IssParam, userinfo: provider.UserInfoEndpoint() != "",
 		verifier: provider.Verifier(&oidc.Config{ClientID: p.d.ClientID, SupportedSigningAlgs: algorithms, Now: p.o.Now}),
 		oauth: oauth2.Config{
 			ClientID: p.d.ClientID, ClientSecret: p.d.ClientSecret.Reveal(), Endpoint: endpoint,
 			RedirectURL: p.o.Base + CallbackPath + p.d.Name,
 			Scopes:      append([]string{oidc.ScopeOpenID}, p.d.Scopes...),
 		},
-	}
-	return p.known, nil
+	}, nil
 }
 
 // authStyle says how we prove that we are the client. It is never tried out: a
@@ -233,7 +277,8 @@ func withoutBody(err error) error {
 }
 
 // Renew asks whether the provider still vouches for o. Errors:
-// access.ErrBadCredential when it does not.
+// access.ErrBadCredential when it does not. With any other error, what is to be asked
+// with from now on is returned if the provider has changed it.
 func (p *Provider) Renew(ctx context.Context, o access.Outside) (access.Outside, error) {
 	k, err := p.discover(ctx)
 	if err != nil {
@@ -250,6 +295,9 @@ func (p *Provider) Renew(ctx context.Context, o access.Outside) (access.Outside,
 	now, err := p.vouch(ctx, k, token, func(t *oidc.IDToken) error { return nil })
 	if _, refused := errors.AsType[*Refused](err); refused || err == nil && now.Subject != o.Subject {
 		return access.Outside{}, access.ErrBadCredential
+	}
+	if err != nil { // what it was asked with may be spent
+		now = access.Outside{Provider: o.Provider, Issuer: o.Issuer, Subject: o.Subject, Renewal: access.NewSecret(token.RefreshToken)}
 	}
 	return now, err
 }

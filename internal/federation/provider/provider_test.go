@@ -1,14 +1,20 @@
 package provider_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -360,5 +366,64 @@ func TestNew(t *testing.T) {
 	p := newProvider(t, op, func(d *provider.Definition) { d.PrivateHosts = nil })
 	if _, _, err := p.Begin(t.Context(), false); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("H-12: %v", err)
+	}
+}
+
+// TestHangingDiscovery: those who wait for a provider's discovery wait together, and
+// leave when they like; what is known already counts meanwhile.
+func TestHangingDiscovery(t *testing.T) {
+	op := providertest.New(t)
+	hang := make(chan struct{})
+	var asked atomic.Int32
+	front := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1); <-hang }))
+	t.Cleanup(front.Close)
+	t.Cleanup(func() { close(hang) })
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
+	p, err := provider.New(provider.Definition{Name: "corp", Issuer: front.URL, ClientID: "reg", CA: ca, PrivateHosts: []string{"127.0.0.1"}}, provider.Options{Base: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 5 {
+		wait.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			if _, _, err := p.Begin(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("waited for a provider that hangs: %v", err)
+			}
+		})
+	}
+	wait.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the provider was asked %d times at once", n)
+	}
+	// One that was known, and is asked again beside.
+	var passed atomic.Int64
+	p, err = provider.New(provider.Definition{Name: "corp", Issuer: op.Issuer(), ClientID: "reg", CA: op.CA(), PrivateHosts: []string{"127.0.0.1"}},
+		provider.Options{Base: base, Now: func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signIn(t, op, p, nil); err != nil {
+		t.Fatal(err)
+	}
+	passed.Store(int64(2 * time.Hour))
+	op.Do(func(op *providertest.Provider) { op.Metadata = map[string]any{"issuer": "https://elsewhere.test"} })
+	for range 3 {
+		if _, _, err := p.Begin(t.Context(), false); err != nil {
+			t.Errorf("what was known does not count: %v", err)
+		}
+	}
+}
+
+// TestRotatedRenewal: a refresh token that the provider replaced is not lost when the
+// rest of its answer is.
+func TestRotatedRenewal(t *testing.T) {
+	op := providertest.New(t)
+	op.UserInfo, op.Refresh, op.NoID = map[string]any{}, "r2", true
+	p := newProvider(t, op, nil)
+	o, err := p.Renew(t.Context(), access.Outside{Provider: "corp", Issuer: op.Issuer(), Subject: "s1", Renewal: access.NewSecret("r1")})
+	if err == nil || errors.Is(err, access.ErrBadCredential) || o.Renewal.Reveal() != "r2" || o.Subject != "s1" {
+		t.Errorf("%q for %q (%v)", o.Renewal.Reveal(), o.Subject, err)
 	}
 }
