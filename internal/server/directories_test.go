@@ -22,6 +22,7 @@ const pullsTeam = "repository:team/app:pull"
 type directed struct {
 	*matrix
 	slapd *slapdtest.Server
+	data  string // the server's directory
 }
 
 func startDirected(t *testing.T) directed {
@@ -35,6 +36,7 @@ func startDirected(t *testing.T) directed {
 	}
 	d := directed{slapd: s}
 	d.matrix = startMatrix(t, func(c *config.Config) {
+		d.data = c.Data
 		c.Login.Directories = []config.LoginDirectory{{
 			Name: "corp", Schema: "rfc2307bis", URLs: []string{s.StartTLS}, CAFile: filepath.Join(folder, "ca.pem"),
 			BindDN: slapdtest.BindDN, BindPasswordFile: filepath.Join(folder, "bind"),
@@ -121,6 +123,23 @@ func TestDirectory(t *testing.T) {
 	}
 	if strings.Contains(d.log.String(), "canary") {
 		t.Error("the log shows a password")
+	}
+	files := 0
+	err := filepath.WalkDir(d.data, func(path string, e os.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		for _, secret := range []string{"canary-of-alice", slapdtest.BindPassword} {
+			if strings.Contains(string(text), secret) {
+				t.Errorf("%s holds a password in clear", path)
+			}
+		}
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files searched: %v", files, err)
 	}
 }
 
