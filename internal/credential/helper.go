@@ -160,29 +160,26 @@ func (h Helper) mint(ctx context.Context, host string) (client.Kept, error) {
 	return client.Kept{Username: client.TokenUser, Secret: token}, err
 }
 
-// erase forgets, and ends at the server what can be ended. That the server is
-// not there does not keep anybody logged in here.
+// erase forgets, and ends at the server what can be ended, whether it could be
+// forgotten or not. That the server is not there does not keep anybody logged in here.
 func (h Helper) erase(ctx context.Context, in io.Reader) error {
 	_, host, err := readHost(in)
 	if err != nil {
 		return err
 	}
-	logins, _, err := h.Store.Forget(host)
-	if err != nil {
-		return err
-	}
+	logins, _, kept := h.Store.Forget(host)
 	ctx, cancel := context.WithTimeout(ctx, revokePatience)
 	defer cancel()
 	for _, l := range logins {
 		ended, err := client.EndLogin(ctx, l, h.Options)
 		switch {
 		case err != nil:
-			h.note("the login to %s is forgotten here, but its session could not be ended: %v; end it with: sallyport session revoke", host, err)
+			h.note("a session at %s could not be ended: %v; end it with: sallyport session revoke", host, err)
 		case ended:
 			h.note("ended the session at %s", host)
 		}
 	}
-	return nil
+	return kept
 }
 
 func (h Helper) list(out io.Writer) error {

@@ -243,6 +243,16 @@ func TestErase(t *testing.T) {
 		})
 	}
 	d := newDesk(t)
+	must(t, d.Store.SetAmbient(host, &client.Ambient{Identity: "auto", CA: ca}))
+	asked, revoke = nil, s.URL+"/oauth/revoke"
+	d.run("store", stored(host, "<token>", idt.Reveal()))
+	lock := filepath.Join(filepath.Dir(d.Store.Path()), "login.lock")
+	must(t, os.Remove(lock))
+	must(t, os.Mkdir(lock, 0o700))
+	if _, code := d.run("erase", host); code == 0 || !strings.Contains(strings.Join(asked, " "), "POST /oauth/revoke") {
+		t.Errorf("what cannot be forgotten: %d, asked %q", code, asked)
+	}
+	d = newDesk(t)
 	d.run("store", stored("127.0.0.1:1", "<token>", idt.Reveal()))
 	if out, code := d.run("erase", "127.0.0.1:1"); code != 0 || out != "" || !strings.Contains(d.notes.String(), "could not be ended") {
 		t.Errorf("a server that is not there: %q, %d; %q", out, code, d.notes.String())
